@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* libtern: live migration of a running virtual machine by one-sided writes.
+ *
+ * A VMM describes its guest with a struct tern_vm (regions of guest memory, callbacks, a dirty tracker),
+ * then makes a tern_source and runs it, or a tern_destination and runs it. Both calls block until the
+ * migration has ended; call them from a thread of your own. libtern starts its own workers, prints
+ * nothing, never exits, and holds no global state.
+ *
+ * Structs that a caller fills begin with struct_bytes = sizeof of that struct, so that later versions
+ * can add members at the end; zero means the default for every member not said otherwise.
+ *
+ * Functions return 0 or a negative errno; struct tern_error (may be NULL) says what failed and what to do.
+ */
+#ifndef TERN_H
+#define TERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transport/tern_error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TERN_API     __attribute__((visibility("default")))
+#define TERN_VERSION "0.1.0"
+
+/* Unit of dirty tracking, whatever the size of the pages behind a region. */
+#define TERN_PAGE_BYTES   4096u
+#define TERN_DEFAULT_PORT 7471
+#define TERN_NAME_BYTES   32
+
+/* ---- the guest ---- */
+
+/* A contiguous range of guest memory, mapped here.
+ * base             page_bytes-aligned address in this process
+ * guest_address    guest-physical address; regions are sorted by it and do not overlap
+ * length_bytes     a multiple of page_bytes
+ * page_bytes       size of the pages behind it: 4 KiB, 2 MiB or 1 GiB
+ * name             shown in messages; the same on both sides
+ * At the destination the memory must read as zero when the migration starts. */
+struct tern_region {
+    void *base;
+    uint64_t guest_address;
+    uint64_t length_bytes;
+    uint64_t page_bytes;
+    char name[TERN_NAME_BYTES];
+};
+
+/* A dirty tracker: which pages were written since they were last cleared. A bitmap has one bit for each
+ * TERN_PAGE_BYTES of the region, bit p % 64 of word p / 64.
+ * start    begin tracking every region; pages written before need not be reported
+ * fetch    OR into bitmap the pages written since they were cleared (since start); a tracker
+ *          without clear re-arms them in the same step, one with clear leaves them armed as they are
+ * clear    re-arm pages [first_page, first_page + n_pages), multiples of 64; called just before those pages
+ *          are read, by several workers at once for different pages. May be NULL
+ * stop     end tracking; called once after a successful start
+ * All but clear are called by one thread. Each returns 0 or -errno. */
+struct tern_tracker_ops {
+    const char *name;
+    int (*start)(void *tracker, struct tern_error *error);
+    int (*fetch)(void *tracker, uint32_t region, uint64_t *bitmap, struct tern_error *error);
+    int (*clear)(void *tracker, uint32_t region, uint64_t first_page, uint64_t n_pages, struct tern_error *error);
+    void (*stop)(void *tracker);
+};
+
+struct tern_tracker {
+    const struct tern_tracker_ops *ops;
+    void *self;
+};
+
+/* What a VMM hands over. Borrowed until the session is destroyed. Callbacks are called from the thread
+ * that runs the session, never two at once.
+ * kind             the VMM's name and state format ("tern-vmm 1"); both sides must have the same
+ * regions          the guest's memory
+ * tracker          source only
+ * pause            stop every vCPU; on return guest memory and device state change no more
+ * resume           run the guest: at the source after a failure, at the destination to activate it
+ * throttle         optional, source: take away percent (0..99) of the guest's time; 0 ends it
+ * save_state       source, guest paused: write the device state into buffer, its length into *length_bytes;
+ *                  -ENOSPC if capacity is too small
+ * load_state       destination: take the device state; the guest does not run yet
+ * inhibit_discards optional: while on, the VMM must not discard guest pages (balloon, free page reporting,
+ *                  virtio-mem); returns -errno if it cannot promise that
+ * state_capacity_bytes   upper bound of the device state; 0: 1 MiB */
+struct tern_vm {
+    size_t struct_bytes;
+    void *opaque;
+    char kind[TERN_NAME_BYTES];
+    const struct tern_region *regions;
+    uint32_t n_regions;
+    struct tern_tracker tracker;
+    int (*pause)(void *opaque, struct tern_error *error);
+    int (*resume)(void *opaque, struct tern_error *error);
+    int (*throttle)(void *opaque, uint32_t percent, struct tern_error *error);
+    int (*save_state)(void *opaque, void *buffer, size_t capacity_bytes, size_t *length_bytes,
+                      struct tern_error *error);
+    int (*load_state)(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error);
+    int (*inhibit_discards)(void *opaque, bool on, struct tern_error *error);
+    uint64_t state_capacity_bytes;
+};
+
+/* ---- options ---- */
+
+enum tern_transport {
+    TERN_TRANSPORT_AUTO = 0, /* verbs where both ends have a device that reaches the other, else tcp */
+    TERN_TRANSPORT_VERBS = 1,
+    TERN_TRANSPORT_TCP = 2,
+};
+
+enum tern_no_converge {
+    TERN_NO_CONVERGE_THROTTLE = 0,
+    TERN_NO_CONVERGE_ABORT = 1,
+};
+
+enum tern_phase {
+    TERN_PHASE_INITIATE = 0,
+    TERN_PHASE_PRE_COPY = 2,
+    TERN_PHASE_STOP_AND_COPY = 3,
+    TERN_PHASE_COMMIT = 4,
+    TERN_PHASE_ACTIVATE = 5,
+};
+
+enum tern_event_kind {
+    TERN_EVENT_PHASE,    /* phase is now current */
+    TERN_EVENT_ROUND,    /* source: a round has ended. destination: all of it is in memory, not yet digested */
+    TERN_EVENT_PROGRESS, /* about five a second, source */
+    TERN_EVENT_WARNING,  /* text says what the user should know */
+};
+
+/* One event. Members that do not apply are 0. text is valid during the call only. */
+struct tern_event {
+    enum tern_event_kind kind;
+    enum tern_side side;
+    enum tern_phase phase;
+    uint32_t round;
+    uint64_t elapsed_ns;
+    uint64_t bytes_sent;  /* in all, over the lanes */
+    uint64_t pages_sent;  /* in all */
+    uint64_t zero_pages;  /* in all */
+    uint64_t bytes_left;  /* known dirty and not yet sent */
+    uint64_t round_bytes; /* of this round */
+    uint64_t round_ns;
+    uint64_t rate_bps;       /* payload bits a second, of this round */
+    uint64_t dirty_pages_ps; /* pages dirtied a second */
+    uint64_t predicted_downtime_ns;
+    uint32_t throttle_percent;
+    const char *transport; /* "tcp", "verbs", once known */
+    const char *device;
+    const char *text;
+};
+
+typedef void tern_event_fn(void *opaque, const struct tern_event *event);
+
+/* Options of a session. The source's choose; a destination uses what its own side needs.
+ * host             source: the destination's name or address. destination: where to listen, NULL: anywhere
+ * port             0: TERN_DEFAULT_PORT. The tcp control channel and lanes, and rdma_cm, use this number
+ * device           RDMA devices by name, comma-separated, or NULL
+ * gid_index        0 is an index: set -1 for automatic
+ * lanes            0: automatic
+ * downtime_limit_ns      0: 50 ms. Stop the guest when the predicted downtime fits
+ * bandwidth_bps    payload bits a second, over all lanes; 0: no limit
+ * deadline_ns      the whole migration; 0: none. When pre-copy would miss it: on_no_converge abort gives up,
+ *                  throttle switches over although the downtime limit is missed
+ * verify           compare digests of every page before commit (the source decides)
+ * peer_timeout_ms  a silent peer is dead after this; 0: 4000
+ * reconnect_ms     after the commit was sent: how long to seek the peer before the outcome is in doubt; 0: 15000
+ * on_event         may be NULL; called from libtern's threads, one at a time; must not block
+ * abi: set struct_bytes */
+struct tern_options {
+    size_t struct_bytes;
+    const char *host;
+    uint16_t port;
+    enum tern_transport transport;
+    const char *device;
+    int gid_index;
+    uint32_t lanes;
+    uint64_t downtime_limit_ns;
+    uint64_t bandwidth_bps;
+    uint64_t deadline_ns;
+    enum tern_no_converge on_no_converge;
+    bool verify;
+    uint32_t peer_timeout_ms;
+    uint32_t reconnect_ms;
+    tern_event_fn *on_event;
+    void *event_opaque;
+};
+
+/* Fill with the defaults, struct_bytes and gid_index included. */
+TERN_API void tern_options_init(struct tern_options *options);
+
+/* ---- results ---- */
+
+enum tern_outcome {
+    TERN_OUTCOME_FAILED = 0,   /* the source has its VM as before; the destination has nothing */
+    TERN_OUTCOME_MIGRATED = 1, /* the guest runs at the destination, and only there */
+    TERN_OUTCOME_IN_DOUBT = 2, /* the handover was cut: the guest is paused here, and must not be run
+                                  before the operator has named the owner */
+};
+
+/* Where the downtime went, on the source's clock; the members add up to the downtime. */
+struct tern_ledger {
+    uint64_t stop_ns;       /* pause() */
+    uint64_t last_scan_ns;  /* last dirty bitmap */
+    uint64_t last_write_ns; /* last round's pages handed to the lanes and completed */
+    uint64_t fence_ns;      /* until the destination has seen every lane's fence (and, with verify, agreed) */
+    uint64_t state_ns;      /* save_state() and its transfer */
+    uint64_t commit_ns;     /* load_state() at the destination, READY heard, COMMIT sent */
+    uint64_t activate_ns;   /* lanes torn down, resume() at the destination, ACTIVE heard */
+};
+
+struct tern_result {
+    size_t struct_bytes;
+    enum tern_outcome outcome;
+    char transport[TERN_NAME_BYTES];
+    char transport_reason[128]; /* why this transport */
+    char device[TERN_NAME_BYTES];
+    char tracker[TERN_NAME_BYTES];
+    char peer[64];
+    uint32_t lanes;
+    uint32_t rounds;
+    uint64_t total_ns;
+    uint64_t setup_ns; /* until the first page could be sent */
+    uint64_t downtime_ns;
+    uint64_t bytes_sent; /* payload over the lanes */
+    uint64_t pages_sent;
+    uint64_t zero_pages; /* found zero and not sent */
+    uint64_t memory_bytes;
+    uint64_t mean_bps; /* bytes_sent over the time from the first page to switchover's end */
+    uint64_t first_round_bps;
+    uint64_t registered_bytes;
+    bool verified;
+    struct tern_ledger ledger;
+};
+
+/* ---- source ---- */
+
+struct tern_source;
+
+/* tern_source_create: check vm and options, which are borrowed until destroy. Connects nothing yet.
+ * errors   -EINVAL names the member that is wrong */
+TERN_API int tern_source_create(const struct tern_vm *vm, const struct tern_options *options, struct tern_source **out,
+                                struct tern_error *error);
+
+/* tern_source_run: migrate. Blocks until the end; once per source.
+ * returns  0 with outcome MIGRATED: the guest runs at the destination; this side's is paused and to be dropped.
+ *          -errno with outcome FAILED: the guest runs here again, as if nothing had been (or stays as it
+ *          was, if it was paused). -EINPROGRESS with outcome IN_DOUBT: see tern_outcome.
+ * result   written always; set result->struct_bytes first */
+TERN_API int tern_source_run(struct tern_source *source, struct tern_result *result, struct tern_error *error);
+
+/* tern_source_cancel: make run give up with -ECANCELED, if the commit has not been sent.
+ * thread   any; async; returns at once */
+TERN_API void tern_source_cancel(struct tern_source *source);
+TERN_API void tern_source_destroy(struct tern_source *source);
+
+/* ---- destination ---- */
+
+struct tern_destination;
+
+/* tern_destination_create: check vm and options, listen. vm->regions may be NULL if take_layout is used. */
+TERN_API int tern_destination_create(const struct tern_vm *vm, const struct tern_options *options,
+                                     struct tern_destination **out, struct tern_error *error);
+/* The port listened on (useful with port 0 in tests: give options.port = UINT16_MAX for any free port). */
+TERN_API uint16_t tern_destination_port(const struct tern_destination *destination);
+
+/* tern_destination_run: wait for a source, receive, run the guest. Once per destination.
+ * Connections that are not a source of the right version are turned away and waiting goes on.
+ * returns  0 MIGRATED: resume() was called and the source knows. -errno FAILED: nothing may be run.
+ *          -EINPROGRESS IN_DOUBT: the guest is whole and paused here */
+TERN_API int tern_destination_run(struct tern_destination *destination, struct tern_result *result,
+                                  struct tern_error *error);
+TERN_API void tern_destination_cancel(struct tern_destination *destination);
+TERN_API void tern_destination_destroy(struct tern_destination *destination);
+
+/* ---- dirty trackers that libtern brings ---- */
+
+/* A guest memory slot as KVM knows it. */
+struct tern_kvm_slot {
+    uint32_t slot;   /* KVM memory slot number, dirty logging switched on by the tracker */
+    uint32_t region; /* index into tern_vm.regions */
+};
+
+/* tern_tracker_kvm_log: KVM_GET_DIRTY_LOG (with KVM_CLEAR_DIRTY_LOG where MANUAL_DIRTY_LOG_PROTECT2 is).
+ * vm_fd    borrowed. slots: one for each region, whole. regions: borrowed until destroy
+ * Switches KVM_MEM_LOG_DIRTY_PAGES on in start and off in stop. */
+TERN_API int tern_tracker_kvm_log_create(int vm_fd, const struct tern_kvm_slot *slots, uint32_t n_slots,
+                                         const struct tern_region *regions, struct tern_tracker *out,
+                                         struct tern_error *error);
+
+/* tern_tracker_kvm_ring: KVM dirty ring. The VMM has enabled KVM_CAP_DIRTY_LOG_RING(_ACQ_REL) with ring_bytes
+ * before it made vCPUs. A thread of the tracker reaps the rings; the VMM calls tern_tracker_kvm_ring_reap when
+ * a vCPU exits with KVM_EXIT_DIRTY_RING_FULL, from that vCPU's thread, and then runs on. */
+TERN_API int tern_tracker_kvm_ring_create(int vm_fd, const int *vcpu_fds, uint32_t n_vcpus, uint32_t ring_bytes,
+                                          const struct tern_kvm_slot *slots, uint32_t n_slots,
+                                          const struct tern_region *regions, struct tern_tracker *out,
+                                          struct tern_error *error);
+TERN_API int tern_tracker_kvm_ring_reap(struct tern_tracker *tracker, struct tern_error *error);
+
+/* tern_tracker_uffd: userfaultfd write-protect over this process's own mappings of the regions.
+ * WP_ASYNC + PAGEMAP_SCAN (Linux 6.7), else synchronous with a handler thread; the name says which.
+ * force_sync   for tests: take the synchronous mode even where the other exists */
+TERN_API int tern_tracker_uffd_create(const struct tern_region *regions, uint32_t n_regions, bool force_sync,
+                                      struct tern_tracker *out, struct tern_error *error);
+
+/* Ends tracking if it runs, frees, and clears *tracker. Takes an empty one. */
+TERN_API void tern_tracker_destroy(struct tern_tracker *tracker);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The interface to lanes: one-sided writes into another host's memory.
+ *
+ * A link is a control channel (control.h) plus n lanes. A provider (tcp/, verbs/) makes the lanes; this
+ * table is all that the engine knows of it. The contract:
+ *   - guest memory is cut into regions, regions into chunks of chunk_bytes (the last one shorter);
+ *     a chunk is what is registered, on both sides, before a run in it may be posted;
+ *   - a run is written from the source's region into the same place of the destination's region;
+ *   - lanes have no order between them; on one lane a fence comes after all that was posted before it:
+ *     when the destination has seen a lane's fence, all those writes are in its memory;
+ *   - the destination never writes outside an exposed region, whatever the peer sends.
+ *
+ * A lane is used by one thread at a time (its worker). abort may be called by any thread, at any time
+ * between open and close. Nothing here knows what a migration is.
+ */
+#ifndef TRANSPORT_LINK_H
+#define TRANSPORT_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "transport/tern_error.h"
+
+#define LINK_TOKEN_BYTES         16
+#define LINK_LANES_MAX           64
+#define LINK_REGIONS_MAX         64
+#define LINK_CHUNK_BYTES_DEFAULT (64ull << 20)
+
+/* A contiguous piece of a region. offset and length are multiples of nothing in particular. */
+struct link_run {
+    uint32_t region;
+    uint64_t offset_bytes;
+    uint64_t length_bytes;
+};
+
+/* What the source needs to write into one chunk of the destination (verbs: address and rkey). */
+struct link_key {
+    uint64_t address;
+    uint32_t rkey;
+};
+
+struct link_options {
+    const char *device;       /* comma-separated RDMA device names, or NULL for automatic; borrowed */
+    int gid_index;            /* -1: chosen automatically (RoCE v2, family of the address) */
+    uint32_t n_lanes;         /* 1..LINK_LANES_MAX */
+    uint64_t chunk_bytes;     /* a power of two, at least 2 MiB; both sides use the same */
+    uint32_t write_bytes_max; /* longest single write; 0: the provider's choice */
+    uint32_t queue_depth;     /* writes in flight a lane; 0: the provider's choice */
+    int connect_timeout_ms;   /* bound for the whole of open, or of wait_lanes */
+};
+
+enum link_wait {
+    LINK_WAIT_ROOM,    /* post would accept at least one run */
+    LINK_WAIT_DRAINED, /* all that was posted, fences too, has completed: source memory may change unseen */
+};
+
+struct link_source;
+struct link_destination;
+
+struct link_provider {
+    const char *name; /* "tcp", "verbs" */
+    /* false: chunks need no registration and no key; register_chunk and set_key are never called. */
+    bool needs_registration;
+
+    /* usable: can this host use the provider towards (source) or at (destination) this address?
+     * address      the peer's (source) or the local one on which the control channel arrived
+     * device_out   name of what would be used, device_bytes long; written only on success
+     * returns      0, or -errno with the reason in error (-ENODEV no device, -ENETDOWN no active port,
+     *              -ENETUNREACH no rail reaches the address)
+     * thread       any; blocks at most 2 s */
+    int (*usable)(const struct link_options *options, const struct sockaddr *address, enum tern_side side,
+                  char *device_out, size_t device_bytes, struct tern_error *error);
+
+    /* ---- source ---- */
+
+    /* source_open: connect options->n_lanes lanes to peer, each showing token and its index.
+     * peer         address and port of the destination's listener for this provider; borrowed
+     * returns      0 and *out, or -errno; bounded by options->connect_timeout_ms */
+    int (*source_open)(const struct link_options *options, const struct sockaddr *peer,
+                       const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error);
+    /* source_close: disconnect, deregister, free. Takes NULL. The workers have ended. */
+    void (*source_close)(struct link_source *source);
+    /* source_add: make a region known. Memory is borrowed until source_close. Before any other use. */
+    int (*source_add)(struct link_source *source, uint32_t region, void *base, uint64_t length_bytes,
+                      struct tern_error *error);
+    /* source_register_chunk: register local memory of one chunk (read by the NIC). Any thread, once a chunk. */
+    int (*source_register_chunk)(struct link_source *source, uint32_t region, uint64_t chunk, struct tern_error *error);
+    /* source_set_key: the destination's key of a chunk. Any thread; the caller orders it before posts. */
+    void (*source_set_key)(struct link_source *source, uint32_t region, uint64_t chunk, struct link_key key);
+    /* post: queue runs for writing. Both chunk ends are registered and keyed by then.
+     * runs         n_runs entries, borrowed until return
+     * returns      how many were taken (0..n_runs), or -errno (-ENOTCONN lane down, -ECANCELED aborted,
+     *              -EINVAL a run lies outside its region)
+     * thread       the lane's worker; never blocks */
+    int (*post)(struct link_source *source, uint32_t lane, const struct link_run *runs, size_t n_runs,
+                struct tern_error *error);
+    /* fence: queue the end of round `round` (write-with-immediate). May block for room, bounded by abort. */
+    int (*fence)(struct link_source *source, uint32_t lane, uint32_t round, struct tern_error *error);
+    /* wait: block until `what` holds. returns 0, -ETIMEDOUT, or the lane's error. */
+    int (*wait)(struct link_source *source, uint32_t lane, enum link_wait what, int timeout_ms,
+                struct tern_error *error);
+    /* source_abort: every call now blocked, and all later ones, return -ECANCELED soon. Any thread. */
+    void (*source_abort)(struct link_source *source);
+    /* source_device: what the lanes ride ("rxe0", "tcp 10.0.0.2"). Valid until close. */
+    const char *(*source_device)(struct link_source *source);
+
+    /* ---- destination ---- */
+
+    /* destination_open: prepare to take options->n_lanes lanes that show token.
+     * local        where the control channel arrived; borrowed. verbs listens there.
+     * port_out     port that the source shall connect its lanes to; 0: the one it used for control */
+    int (*destination_open)(const struct link_options *options, const struct sockaddr *local,
+                            const uint8_t token[LINK_TOKEN_BYTES], uint16_t *port_out, struct link_destination **out,
+                            struct tern_error *error);
+    /* destination_close: teardown, deregister, free. Takes NULL. */
+    void (*destination_close)(struct link_destination *destination);
+    /* destination_expose: let the source write into this memory, borrowed until close. Before wait_lanes. */
+    int (*destination_expose)(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,
+                              struct tern_error *error);
+    /* destination_register_chunk: register one chunk for remote write by this link only. Any thread,
+     * several at once for different chunks. *out is written only on success. */
+    int (*destination_register_chunk)(struct link_destination *destination, uint32_t region, uint64_t chunk,
+                                      struct link_key *out, struct tern_error *error);
+    /* destination_adopt: take an accepted TCP connection as lane `lane` (tcp only; NULL elsewhere).
+     * fd           owned by the provider from here on, also on failure */
+    int (*destination_adopt)(struct link_destination *destination, uint32_t lane, int fd, struct tern_error *error);
+    /* wait_lanes: until all lanes are connected; bounded by options->connect_timeout_ms. */
+    int (*wait_lanes)(struct link_destination *destination, struct tern_error *error);
+    /* wait_fence: until every lane has fenced `round`. returns 0, -ETIMEDOUT, or a lane's error. */
+    int (*wait_fence)(struct link_destination *destination, uint32_t round, int timeout_ms, struct tern_error *error);
+    /* destination_abort: as source_abort. */
+    void (*destination_abort)(struct link_destination *destination);
+    /* destination_teardown: after return no remote write can land any more. Cheap: deregistration waits
+     * for close. May be called once, before close. */
+    void (*destination_teardown)(struct link_destination *destination);
+};
+
+extern const struct link_provider link_tcp;
+extern const struct link_provider link_verbs;
+
+#endif
