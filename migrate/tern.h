@@ -54,15 +54,18 @@ struct tern_region {
  * start    begin tracking every region; pages written before need not be reported
  * fetch    OR into bitmap the pages written since they were cleared (since start); a tracker
  *          without clear re-arms them in the same step, one with clear leaves them armed as they are
- * clear    re-arm pages [first_page, first_page + n_pages), multiples of 64; called just before those pages
- *          are read, by several workers at once for different pages. May be NULL
+ * clear    re-arm the pages of [first_page, first_page + n_pages) whose bit is set in mask (bit 0 of mask is
+ *          first_page), and no others: one that was written since the fetch is not in mask and must stay dirty.
+ *          first_page and n_pages are multiples of 64, but for the end of the region. Called just before those
+ *          pages are read, by several workers at once for different pages. May be NULL
  * stop     end tracking; called once after a successful start
  * All but clear are called by one thread. Each returns 0 or -errno. */
 struct tern_tracker_ops {
     const char *name;
     int (*start)(void *tracker, struct tern_error *error);
     int (*fetch)(void *tracker, uint32_t region, uint64_t *bitmap, struct tern_error *error);
-    int (*clear)(void *tracker, uint32_t region, uint64_t first_page, uint64_t n_pages, struct tern_error *error);
+    int (*clear)(void *tracker, uint32_t region, uint64_t first_page, uint64_t n_pages, const uint64_t *mask,
+                 struct tern_error *error);
     void (*stop)(void *tracker);
 };
 
