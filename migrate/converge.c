@@ -14,6 +14,9 @@
 #define POLISH_SHARE   0.5
 #define POLISH_MATTERS 0.05
 
+/* The longest single wait for the destination's digests. */
+#define SETTLE_NS_MAX 1000000000ull
+
 #define NS_PER_S  1e9
 #define NS_PER_MS 1e6
 
@@ -106,6 +109,13 @@ static bool worth_polishing(const struct converge *converge, const struct conver
         return false;
     /* Twice: what the rate promises, and what the last round has shown. */
     return next_left_bytes(round) <= left * POLISH_SHARE && left <= (double)converge->last_left_bytes * POLISH_SHARE;
+}
+
+/* Would it fit if the destination had digested all that it has? */
+static bool only_digests_behind(const struct converge *converge, const struct converge_round *round)
+{
+    return converge->settled < CONVERGE_SETTLE_MAX && round->backlog_ns > 0 && round->downtime_ns != UINT64_MAX &&
+           round->downtime_ns >= round->backlog_ns && fits(converge, round->downtime_ns - round->backlog_ns);
 }
 
 /* Is there time for one more round, and for what must follow it? Where a miss would only end in giving
@@ -240,6 +250,10 @@ void converge_decide(struct converge *converge, const struct converge_round *rou
             switch_over(converge, round, NULL, out);
     } else if (time_is_up(converge, round)) {
         decide_at_deadline(converge, round, out);
+    } else if (only_digests_behind(converge, round)) {
+        converge->settled++;
+        converge->stalled = 0;
+        out->settle_ns = round->backlog_ns < SETTLE_NS_MAX ? round->backlog_ns : SETTLE_NS_MAX;
     } else if (converge->stalled >= patience || round->round >= CONVERGE_ROUNDS_MAX) {
         decide_stalled(converge, round, out);
     }

@@ -6,7 +6,8 @@
  * is cheap and sure to halve what is left, do that first, CONVERGE_POLISH_MAX times at most;
  *   2. the deadline: when there is no time for another round, the throttle policy switches over although the limit is
  * missed, the abort policy gives up;
- *   3. rounds still shrink: go on;
+ *   3. only the destination's digests are behind: let it catch up (settle_ns), CONVERGE_SETTLE_MAX times at most;
+ *      rounds still shrink: go on;
  *   4. they have not for CONVERGE_STALL_ROUNDS: throttle by a step more, judged anew after each step, or give up.
  *      Where throttling cannot help (the VMM cannot; 99 % is reached; the downtime with nothing dirty is over the limit
  *      already) a deadline is the consent to miss the limit: with one, switch over at it (at once, if
@@ -28,6 +29,7 @@
 #define CONVERGE_THROTTLE_STEP   10u
 #define CONVERGE_THROTTLE_LAST   99u
 #define CONVERGE_POLISH_MAX      2u
+#define CONVERGE_SETTLE_MAX      20u
 #define CONVERGE_ROUNDS_MAX      500u
 #define CONVERGE_TEXT_BYTES      320
 
@@ -43,7 +45,7 @@ struct converge_options {
  * round            finished rounds, 1 after the first
  * elapsed_ns       since the migration began (what the deadline counts)
  * left_bytes       dirty now
- * bytes_ps, dirty_pages_ps, downtime_ns, fixed_ns, round_ns   from estimate.h */
+ * bytes_ps, dirty_pages_ps, downtime_ns, fixed_ns, backlog_ns, round_ns   from estimate.h */
 struct converge_round {
     uint32_t round;
     uint64_t elapsed_ns;
@@ -53,6 +55,7 @@ struct converge_round {
     uint64_t dirty_pages_ps;
     uint64_t downtime_ns;
     uint64_t fixed_ns;
+    uint64_t backlog_ns;
     uint64_t round_ns;
 };
 
@@ -64,10 +67,12 @@ enum converge_kind {
 };
 
 /* limit_missed: SWITCH_OVER with a predicted downtime over the limit. text: one line for a warning or an error; empty
- * where nothing is to be said. hint: what the user can do about it; a literal or text of its own; may be empty. */
+ * where nothing is to be said. hint: what the user can do about it; may be empty. settle_ns: with CONTINUE, let this
+ * much time pass before the next round (the guest runs; a kick or cancel ends it early). */
 struct converge_decision {
     enum converge_kind kind;
     uint32_t throttle_percent;
+    uint64_t settle_ns;
     bool limit_missed;
     char text[CONVERGE_TEXT_BYTES];
     char hint[TERN_ERROR_HINT_BYTES];
@@ -78,6 +83,7 @@ struct converge {
     uint32_t throttle_percent;
     uint32_t stalled; /* rounds without progress since the last step */
     uint32_t polished;
+    uint32_t settled;
     uint64_t best_left_bytes; /* since the last step */
     uint64_t last_left_bytes;
 };

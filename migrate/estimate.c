@@ -6,29 +6,34 @@
 
 #define NS_PER_S 1e9
 
-/* A round shorter than this measures latency and scheduling, not bandwidth. */
+/* A round shorter than this measures latency and scheduling: it can show that the network is faster than
+ * thought (after a first round spent in zero pages), never that it is slower. */
 #define TELLING_NS 2e6
-/* ... unless nothing better is known: then this much will do. */
+/* A round smaller than this tells nothing at all. */
 #define TELLING_BYTES 65536.0
-/* Time constant of the bandwidth: older rounds count for little after this much sending. */
-#define BANDWIDTH_NS 1e9
+/* Share of a telling round in the mean. */
+#define MEAN_WEIGHT 0.5
+/* The first round travels in long runs, what is left after it in short ones: until a round of those was seen, this
+ * share. */
+#define FIRST_SHARE 0.5
 /* What a peak loses with each new sample. */
 #define PEAK_DECAY 0.75
 
-#define ASSUMED_PAUSE_NS      500e3
-#define ASSUMED_STATE_NS      1e6
+/* Assumptions are low: an estimate may be wrong, but must not refuse a limit for a cost that nobody has measured. */
+#define ASSUMED_PAUSE_NS      100000u
+#define ASSUMED_STATE_NS      200000u
 #define ASSUMED_STATE_BYTES   65536u
-#define ASSUMED_ACTIVATE_NS   500e3
-#define ASSUMED_ROUND_TRIP_NS 200e3
+#define ASSUMED_ACTIVATE_NS   100000u
+#define ASSUMED_ROUND_TRIP_NS 100e3
 
 void estimate_init(struct estimate *estimate, uint64_t page_bytes)
 {
     memset(estimate, 0, sizeof(*estimate));
     estimate->page_bytes = page_bytes;
-    estimate->costs.pause_ns = (uint64_t)ASSUMED_PAUSE_NS;
-    estimate->costs.state_ns = (uint64_t)ASSUMED_STATE_NS;
+    estimate->costs.pause_ns = ASSUMED_PAUSE_NS;
+    estimate->costs.state_ns = ASSUMED_STATE_NS;
     estimate->costs.state_bytes = ASSUMED_STATE_BYTES;
-    estimate->costs.activate_ns = (uint64_t)ASSUMED_ACTIVATE_NS;
+    estimate->costs.activate_ns = ASSUMED_ACTIVATE_NS;
 }
 
 static uint64_t to_u64(double value)
@@ -48,19 +53,19 @@ static void raise_peak(double *peak, double sample)
 
 static void add_bandwidth(struct estimate *estimate, double bytes, double ns)
 {
-    double keep;
+    double rate;
 
-    if (bytes <= 0 || ns <= 0)
+    if (bytes < TELLING_BYTES || ns <= 0)
         return;
-    if (ns < TELLING_NS && (estimate->last_bytes_ps > 0 || bytes < TELLING_BYTES))
+    rate = bytes / ns * NS_PER_S;
+    if (ns < TELLING_NS && estimate->n_telling > 0 && rate <= estimate->mean_bytes_ps)
         return;
-    keep = ns < BANDWIDTH_NS ? 1 - ns / BANDWIDTH_NS : 0;
-    /* A short round still replaces a part: the last one's runs look most like the next one's. */
-    if (keep > 0.75)
-        keep = 0.75;
-    estimate->sum_bytes = estimate->sum_bytes * keep + bytes;
-    estimate->sum_ns = estimate->sum_ns * keep + ns;
-    estimate->last_bytes_ps = bytes / ns * NS_PER_S;
+    if (estimate->n_telling == 0)
+        estimate->mean_bytes_ps = rate;
+    else
+        estimate->mean_bytes_ps += (rate - estimate->mean_bytes_ps) * MEAN_WEIGHT;
+    estimate->last_bytes_ps = rate;
+    estimate->n_telling++;
 }
 
 void estimate_add_round(struct estimate *estimate, const struct estimate_round *round)
@@ -74,7 +79,6 @@ void estimate_add_round(struct estimate *estimate, const struct estimate_round *
         raise_peak(&estimate->peak_dirty_pages_ps, rate);
     }
     raise_peak(&estimate->scan_ns, (double)round->scan_ns);
-    estimate->n_rounds++;
 }
 
 void estimate_add_round_trip(struct estimate *estimate, uint64_t ns)
@@ -92,12 +96,9 @@ void estimate_set_digest(struct estimate *estimate, uint64_t backlog_pages, uint
 /* The lower of the mean and the last round: a network that has just become slow counts at once. */
 static double bytes_ps(const struct estimate *estimate)
 {
-    double mean;
+    double rate = estimate->last_bytes_ps < estimate->mean_bytes_ps ? estimate->last_bytes_ps : estimate->mean_bytes_ps;
 
-    if (estimate->sum_ns <= 0)
-        return 0;
-    mean = estimate->sum_bytes / estimate->sum_ns * NS_PER_S;
-    return estimate->last_bytes_ps < mean ? estimate->last_bytes_ps : mean;
+    return estimate->n_telling == 1 ? rate * FIRST_SHARE : rate;
 }
 
 uint64_t estimate_bytes_ps(const struct estimate *estimate)
@@ -119,9 +120,19 @@ static double fixed_ns(const struct estimate *estimate)
 
     if (rate > 0)
         ns += (double)estimate->costs.state_bytes / rate * NS_PER_S;
-    if (estimate->digest_pages_ps > 0)
-        ns += (double)estimate->digest_backlog_pages / estimate->digest_pages_ps * NS_PER_S;
     return ns;
+}
+
+static double backlog_ns(const struct estimate *estimate)
+{
+    if (estimate->digest_pages_ps <= 0)
+        return 0;
+    return (double)estimate->digest_backlog_pages / estimate->digest_pages_ps * NS_PER_S;
+}
+
+uint64_t estimate_backlog_ns(const struct estimate *estimate)
+{
+    return to_u64(backlog_ns(estimate));
 }
 
 uint64_t estimate_fixed_ns(const struct estimate *estimate)
@@ -145,7 +156,7 @@ uint64_t estimate_downtime_ns(const struct estimate *estimate, uint64_t left_byt
     double gap_ns = estimate->scan_ns + (double)estimate->costs.pause_ns;
     double late_pages = estimate->peak_dirty_pages_ps * gap_ns / NS_PER_S;
     double bytes = (double)left_bytes + late_pages * (double)estimate->page_bytes;
-    double ns = fixed_ns(estimate);
+    double ns = fixed_ns(estimate) + backlog_ns(estimate);
 
     if (rate <= 0)
         return left_bytes ? ESTIMATE_NEVER : to_u64(ns);

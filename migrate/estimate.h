@@ -48,15 +48,14 @@ struct estimate_costs {
 struct estimate {
     struct estimate_costs costs;
     uint64_t page_bytes;
-    /* decayed sums over the rounds, for the bandwidth: the newest weigh most, each by its length */
-    double sum_bytes, sum_ns;
-    double last_bytes_ps; /* of the last round long enough to tell */
+    double mean_bytes_ps; /* over the rounds that tell, the newest weigh most */
+    double last_bytes_ps; /* of the last that tells */
+    uint32_t n_telling;
     double dirty_pages_ps;
     double peak_dirty_pages_ps;    /* decays by half a round */
     double scan_ns, round_trip_ns; /* peaks, decaying */
     double digest_pages_ps;        /* 0: unknown or no verify */
     uint64_t digest_backlog_pages;
-    uint32_t n_rounds;
 };
 
 /* page_bytes: unit of dirty tracking. */
@@ -79,8 +78,11 @@ uint64_t estimate_dirty_pages_ps(const struct estimate *estimate);
 /* How long the next round would take. ESTIMATE_NEVER: unknown. */
 uint64_t estimate_round_ns(const struct estimate *estimate, uint64_t left_bytes);
 
-/* The part of the downtime that would remain with nothing dirty. */
+/* The part of the downtime that would remain with nothing dirty and nothing to digest. */
 uint64_t estimate_fixed_ns(const struct estimate *estimate);
+
+/* With verify: how long the destination is behind with digests; it catches up by itself. */
+uint64_t estimate_backlog_ns(const struct estimate *estimate);
 
 /* The downtime if the guest were stopped now with left_bytes known dirty. ESTIMATE_NEVER: bytes, but no bandwidth yet.
  */
