@@ -9,13 +9,15 @@
 /* A round shorter than this measures latency and scheduling: it can show that the network is faster than
  * thought (after a first round spent in zero pages), never that it is slower. */
 #define TELLING_NS 2e6
-/* A round smaller than this tells nothing at all. */
+/* The same holds for a round that sent less than this. */
 #define TELLING_BYTES 65536.0
 /* Share of a telling round in the mean. */
 #define MEAN_WEIGHT 0.5
 /* The first round travels in long runs, what is left after it in short ones: until a round of those was seen, this
  * share. */
 #define FIRST_SHARE 0.5
+/* Where rounds have sent nothing but zero pages, so far. */
+#define ASSUMED_BYTES_PS 125e6
 /* What a peak loses with each new sample. */
 #define PEAK_DECAY 0.75
 
@@ -55,10 +57,10 @@ static void add_bandwidth(struct estimate *estimate, double bytes, double ns)
 {
     double rate;
 
-    if (bytes < TELLING_BYTES || ns <= 0)
+    if (bytes <= 0 || ns <= 0)
         return;
     rate = bytes / ns * NS_PER_S;
-    if (ns < TELLING_NS && estimate->n_telling > 0 && rate <= estimate->mean_bytes_ps)
+    if ((ns < TELLING_NS || bytes < TELLING_BYTES) && estimate->n_telling > 0 && rate <= estimate->mean_bytes_ps)
         return;
     if (estimate->n_telling == 0)
         estimate->mean_bytes_ps = rate;
@@ -79,6 +81,7 @@ void estimate_add_round(struct estimate *estimate, const struct estimate_round *
         raise_peak(&estimate->peak_dirty_pages_ps, rate);
     }
     raise_peak(&estimate->scan_ns, (double)round->scan_ns);
+    estimate->n_rounds++;
 }
 
 void estimate_add_round_trip(struct estimate *estimate, uint64_t ns)
@@ -98,6 +101,8 @@ static double bytes_ps(const struct estimate *estimate)
 {
     double rate = estimate->last_bytes_ps < estimate->mean_bytes_ps ? estimate->last_bytes_ps : estimate->mean_bytes_ps;
 
+    if (estimate->n_telling == 0)
+        return estimate->n_rounds > 1 ? ASSUMED_BYTES_PS : 0;
     return estimate->n_telling == 1 ? rate * FIRST_SHARE : rate;
 }
 

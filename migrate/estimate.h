@@ -50,7 +50,7 @@ struct estimate {
     uint64_t page_bytes;
     double mean_bytes_ps; /* over the rounds that tell, the newest weigh most */
     double last_bytes_ps; /* of the last that tells */
-    uint32_t n_telling;
+    uint32_t n_rounds, n_telling;
     double dirty_pages_ps;
     double peak_dirty_pages_ps;    /* decays by half a round */
     double scan_ns, round_trip_ns; /* peaks, decaying */

@@ -115,14 +115,14 @@ static const struct rule rules[HANDOVER_STATES][HANDOVER_EVENTS] = {
         [HANDOVER_FAILED] = STAY(S_RUNS_ON),
     },
     [HANDOVER_S_HALTED] = {
-        /* The guest is ours: a destination that asks is told so too. */
-        [HANDOVER_RECONNECTED] = TO(S_HALTED, HANDOVER_SEND_QUERY),
-        [HANDOVER_HEARD_READY] = TO(S_HALTED, HANDOVER_SEND_ABORT),
+        /* The destination's copy may be the better one: it is not told to drop it, the operator will say. */
+        [HANDOVER_RECONNECTED] = TO(S_HALTED, HANDOVER_DO_CUT),
+        [HANDOVER_HEARD_READY] = TO(S_HALTED, HANDOVER_DO_CUT),
         [HANDOVER_HEARD_GONE] = TO(S_HALTED, HANDOVER_DO_CLOSE),
-        [HANDOVER_HEARD_UNKNOWN] = TO(S_HALTED, HANDOVER_DO_CLOSE),
         [HANDOVER_HEARD_ABORT] = STAY(S_HALTED),
         [HANDOVER_FAILED] = STAY(S_HALTED),
         [HANDOVER_RESOLVE_HERE] = GIVE_UP_ALONE,
+        [HANDOVER_RESOLVE_THERE] = TO(S_DONE, HANDOVER_DO_RELEASE),
     },
     [HANDOVER_S_DONE] = {
         [HANDOVER_FAILED] = STAY(S_DONE),
