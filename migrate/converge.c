@@ -137,10 +137,10 @@ static void judge_progress(struct converge *converge, const struct converge_roun
 {
     double left = (double)round->left_bytes;
 
-    if (left <= (double)converge->best_left_bytes * PROGRESS_SHARE) {
+    if (left < (double)converge->best_left_bytes && left <= (double)converge->best_left_bytes * PROGRESS_SHARE) {
         converge->best_left_bytes = round->left_bytes;
         converge->stalled = 0;
-    } else if (left > (double)converge->last_left_bytes * PROGRESS_SHARE) {
+    } else if (left >= (double)converge->last_left_bytes * PROGRESS_SHARE) {
         converge->stalled++;
     }
 }
