@@ -50,6 +50,19 @@ mounts()
     ulimit -c 0
 }
 
+# The kernel names cards in the order it finds them; a rail's number is in its card's hardware address.
+name_cards()
+{
+    local card rail
+    for card in /sys/class/net/eth*; do
+        rail=$(cut -d: -f5 "$card/address")
+        need ip link set "${card##*/}" name "rail${rail#0}"
+    done
+    for ((rail = 0; rail < TERN_LAB_RAILS; rail++)); do
+        need ip link set "rail$rail" name "eth$rail"
+    done
+}
+
 # One network card a rail: eth0 10.77.0.x/24 fd77::x/64 rxe0, eth1 10.77.1.x/24 fd77:0:0:1::x/64 rxe1, ...
 network()
 {
@@ -59,6 +72,7 @@ network()
     need modprobe rdma_ucm
     need modprobe ib_uverbs
     need ip link set lo up
+    name_cards
     for ((rail = 0; rail < TERN_LAB_RAILS; rail++)); do
         net=eth$rail
         echo 0 >"/proc/sys/net/ipv6/conf/$net/accept_dad"
