@@ -301,6 +301,11 @@ static void linger(struct control_server *server, int linger_ms)
     }
 }
 
+void control_server_hang_up(struct control_server *server)
+{
+    control_socket_close(&server->socket);
+}
+
 void control_server_destroy(struct control_server *server, int linger_ms)
 {
     if (!server)

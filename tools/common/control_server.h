@@ -34,6 +34,10 @@ int control_server_create(const char *path, const struct control_handlers *handl
 /* control_server_destroy: writes what is left for up to linger_ms, then closes and removes the socket. Takes NULL. */
 void control_server_destroy(struct control_server *server, int linger_ms);
 
+/* control_server_hang_up: close and remove the socket: nobody connects any more, those connected stay. Any number of
+ * times. */
+void control_server_hang_up(struct control_server *server);
+
 /* control_server_turn: serve for up to timeout_ms (-1: until something happens).
  * watch_fd  also waited for, or -1; returns 1 when it is readable, else 0, or -errno */
 int control_server_turn(struct control_server *server, int watch_fd, int timeout_ms);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* tern status: inactive, active or paused on the first line; what else is known below it. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "tools/common/report.h"
+#include "tools/tern/render.h"
+#include "tools/tern/request.h"
+#include "tools/tern/say.h"
+
+#define TIMEOUT_MS 10000
+
+static void print_member(struct json_object *done, const char *name)
+{
+    struct json_object *member;
+
+    if (json_object_object_get_ex(done, name, &member))
+        printf("%-12s %s\n", name, json_object_get_string(member));
+}
+
+static void print_guest(struct json_object *guest)
+{
+    json_object_object_foreach(guest, name, value) printf("%-12s %s\n", name, json_object_get_string(value));
+}
+
+static void print_text(struct json_object *done)
+{
+    struct json_object *member;
+    char line[256];
+
+    puts(report_text(done, "state"));
+    if (report_flag(done, "in_doubt"))
+        puts("in doubt     the handover was cut; 'tern resolve' names the owner");
+    print_member(done, "waiting");
+    if (json_object_object_get_ex(done, "migration", &member)) {
+        render_line(member, line, sizeof(line));
+        printf("%-12s %s\n", "migration", line);
+    }
+    if (json_object_object_get_ex(done, "guest", &member))
+        print_guest(member);
+    print_member(done, "last");
+}
+
+int cmd_status(const struct cli_invocation *invocation)
+{
+    const struct cli_values *values = invocation->values;
+    struct json_object *done = NULL;
+    struct tern_error error = {0};
+    int r = request_simple(values->vm, "status", NULL, TIMEOUT_MS, &done, &error);
+
+    if (r == -ENOENT || r == -ECONNREFUSED) { /* nobody there is an answer too */
+        struct json_object *inactive = json_object_new_object();
+
+        json_object_object_add(inactive, "state", json_object_new_string("inactive"));
+        done = report_done(true, inactive);
+        json_object_put(inactive);
+        r = 0;
+    }
+    if (values->json)
+        request_print_json(r ? &error : NULL, done);
+    else if (r)
+        say_error(&error);
+    else if (!values->quiet)
+        print_text(done);
+    json_object_put(done);
+    return r ? CLI_EXIT_FAILED : CLI_EXIT_OK;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "tools/tern/render.h"
+
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "tools/common/report.h"
+#include "tools/common/units.h"
+
+#define COLUMNS_DEFAULT 80
+#define LINE_BYTES      256
+
+static uint64_t ns_of(struct json_object *object, const char *name)
+{
+    double ms = report_double(object, name);
+
+    return ms > 0 ? (uint64_t)(ms * 1e6) : 0;
+}
+
+void render_init(struct render *render, FILE *out)
+{
+    struct winsize size;
+
+    *render = (struct render){.out = out, .is_terminal = isatty(fileno(out)), .columns = COLUMNS_DEFAULT};
+    if (render->is_terminal && !ioctl(fileno(out), TIOCGWINSZ, &size) && size.ws_col > 20)
+        render->columns = size.ws_col;
+}
+
+void render_line(struct json_object *event, char *text, size_t text_bytes)
+{
+    char rate[UNITS_TEXT_BYTES], left[UNITS_TEXT_BYTES], downtime[UNITS_TEXT_BYTES];
+    uint64_t round = report_number(event, "round");
+    uint64_t throttle = report_number(event, "throttle_percent");
+    size_t n;
+
+    n = (size_t)snprintf(text, text_bytes, "%s", report_text(event, "phase"));
+    if (round && n < text_bytes)
+        n += (size_t)snprintf(text + n, text_bytes - n, ", round %lu, %s, %s left, predicted downtime %s",
+                              (unsigned long)round, units_rate(report_number(event, "rate_bps"), rate),
+                              units_size(report_number(event, "bytes_left"), left),
+                              units_duration(ns_of(event, "predicted_downtime_ms"), downtime));
+    if (throttle && n < text_bytes)
+        snprintf(text + n, text_bytes - n, ", guest throttled %lu %%", (unsigned long)throttle);
+}
+
+void render_end(struct render *render)
+{
+    if (render->line_is_open)
+        fputs("\r\033[K", render->out);
+    fflush(render->out);
+    render->line_is_open = false;
+}
+
+static void overwrite(struct render *render, struct json_object *event)
+{
+    char text[LINE_BYTES];
+
+    render_line(event, text, sizeof(text));
+    fprintf(render->out, "\r\033[K%.*s", (int)render->columns - 1, text);
+    fflush(render->out);
+    render->line_is_open = true;
+}
+
+static void round_line(struct render *render, struct json_object *event)
+{
+    char sent[UNITS_TEXT_BYTES], took[UNITS_TEXT_BYTES], rate[UNITS_TEXT_BYTES], left[UNITS_TEXT_BYTES],
+        downtime[UNITS_TEXT_BYTES];
+
+    fprintf(render->out, "round %lu: %s in %s, %s; %s left, predicted downtime %s\n",
+            (unsigned long)report_number(event, "round"), units_size(report_number(event, "round_bytes"), sent),
+            units_duration(ns_of(event, "round_ms"), took), units_rate(report_number(event, "rate_bps"), rate),
+            units_size(report_number(event, "bytes_left"), left),
+            units_duration(ns_of(event, "predicted_downtime_ms"), downtime));
+}
+
+static void phase_line(struct render *render, struct json_object *event)
+{
+    const char *transport = report_text(event, "transport");
+    const char *device = report_text(event, "device");
+
+    fputs(report_text(event, "phase"), render->out);
+    if (*transport)
+        fprintf(render->out, " over %s", transport);
+    if (*device && strcmp(device, transport))
+        fprintf(render->out, " (%s)", device);
+    fputc('\n', render->out);
+}
+
+void render_event(struct render *render, struct json_object *event)
+{
+    const char *kind = report_text(event, "event");
+
+    if (!strcmp(kind, "warning")) {
+        render_end(render);
+        fprintf(render->out, "warning: %s\n", report_text(event, "message"));
+    } else if (render->is_terminal) {
+        overwrite(render, event);
+    } else if (!strcmp(kind, "round")) {
+        round_line(render, event);
+    } else if (!strcmp(kind, "phase")) {
+        phase_line(render, event);
+    }
+    fflush(render->out);
+}
+
+static void row(FILE *out, const char *label, const char *value)
+{
+    fprintf(out, "  %-12s %s\n", label, value);
+}
+
+static void how_it_went(FILE *out, struct json_object *done)
+{
+    char text[2 * LINE_BYTES], a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES], c[UNITS_TEXT_BYTES];
+    uint64_t lanes = report_number(done, "lanes");
+    uint64_t rounds = report_number(done, "rounds");
+    const char *device = report_text(done, "device");
+    const char *reason = report_text(done, "transport_reason");
+
+    snprintf(text, sizeof(text), "%s%s%s, %lu lane%s%s%.128s%s", report_text(done, "transport"), *device ? " on " : "",
+             device, (unsigned long)lanes, lanes == 1 ? "" : "s", *reason ? " (" : "", reason, *reason ? ")" : "");
+    row(out, "transport", text);
+    row(out, "tracker", report_text(done, "tracker"));
+    snprintf(text, sizeof(text), "%s in %lu round%s, %s pages; %s pages of zeros were not sent",
+             units_size(report_number(done, "bytes_sent"), a), (unsigned long)rounds, rounds == 1 ? "" : "s",
+             units_count(report_number(done, "pages_sent"), b), units_count(report_number(done, "zero_pages"), c));
+    row(out, "sent", text);
+    row(out, "memory", units_size(report_number(done, "memory_bytes"), a));
+    snprintf(text, sizeof(text), "%s; first round %s", units_rate(report_number(done, "mean_bps"), a),
+             units_rate(report_number(done, "first_round_bps"), b));
+    row(out, "mean rate", text);
+    row(out, "verified", report_flag(done, "verified") ? "every page, before the handover" : "no (--verify does)");
+    snprintf(text, sizeof(text), "%s, %s of it to connect and prepare", units_duration(ns_of(done, "total_ms"), a),
+             units_duration(ns_of(done, "setup_ms"), b));
+    row(out, "total time", text);
+}
+
+static void ledger(FILE *out, struct json_object *done)
+{
+    static const struct {
+        const char *member;
+        const char *label;
+    } entries[] = {
+        {"stop_ms", "stop the guest"},
+        {"last_scan_ms", "find the last dirty pages"},
+        {"last_write_ms", "write them"},
+        {"fence_ms", "destination has them all"},
+        {"state_ms", "device state"},
+        {"commit_ms", "load it, agree, commit"},
+        {"activate_ms", "run at the destination"},
+    };
+    struct json_object *downtime;
+
+    fprintf(out, "  %-12s %9.3f ms\n", "downtime", report_double(done, "downtime_ms"));
+    if (!json_object_object_get_ex(done, "downtime", &downtime))
+        return;
+    for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+        fprintf(out, "  %12s %9.3f ms  %s\n", "", report_double(downtime, entries[i].member), entries[i].label);
+}
+
+void render_summary(FILE *out, const char *to, struct json_object *done)
+{
+    fprintf(out, "migrated to %s\n", to);
+    how_it_went(out, done);
+    ledger(out, done);
+    fflush(out);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The VM process's jobs: a thread that runs the engine or a verification, and what follows from its end. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/common/options_json.h"
+#include "tools/common/report.h"
+#include "tools/common/units.h"
+#include "tools/tern/say.h"
+#include "tools/tern/vm_process_internal.h"
+#include "transport/error.h"
+
+/* ---- in the job's thread, or in the engine's ---- */
+
+static void remember(struct vm_process *process, const struct tern_event *event)
+{
+    struct job *job = &process->job;
+
+    pthread_mutex_lock(&process->lock);
+    job->event = *event;
+    job->has_event = true;
+    if (event->transport)
+        snprintf(job->transport, sizeof(job->transport), "%s", event->transport);
+    if (event->device)
+        snprintf(job->device, sizeof(job->device), "%s", event->device);
+    job->event.transport = job->transport;
+    job->event.device = job->device;
+    job->event.text = NULL;
+    pthread_mutex_unlock(&process->lock);
+}
+
+static void on_event(void *opaque, const struct tern_event *event)
+{
+    struct vm_process *process = opaque;
+    struct json_object *object = report_event(event);
+
+    if (event->kind != TERN_EVENT_WARNING)
+        remember(process, event);
+    else if (!process->values->json && !process->values->quiet)
+        fprintf(stderr, "warning: %s\n", event->text);
+    if (process->job.client)
+        control_server_event(process->server, process->job.client, object,
+                             event->kind == TERN_EVENT_PROGRESS ? LINE_PROGRESS : LINE_EVENT);
+    process_print(process, object);
+    json_object_put(object);
+}
+
+static void *run_job(void *opaque)
+{
+    struct vm_process *process = opaque;
+    struct job *job = &process->job;
+
+    job->result.struct_bytes = sizeof(job->result);
+    if (job->kind == JOB_SOURCE)
+        job->code = process->engine->source_run(job->source, &job->result, &job->error);
+    else if (job->kind == JOB_DESTINATION)
+        job->code = process->engine->destination_run(job->destination, &job->result, &job->error);
+    else
+        job->code = process->ops->verify(process->guest, job->report, &job->error);
+    atomic_store(&process->job_ended, true);
+    control_server_wake(process->server);
+    return NULL;
+}
+
+/* ---- in the serving thread ---- */
+
+/* Everything of the job but its kind, which decides what its thread does. */
+static void release_job(struct vm_process *process)
+{
+    struct job *job = &process->job;
+
+    if (job->source)
+        process->engine->source_destroy(job->source);
+    if (job->destination)
+        process->engine->destination_destroy(job->destination);
+    json_object_put(job->request);
+    json_object_put(job->report);
+    pthread_mutex_lock(&process->lock);
+    *job = (struct job){.kind = JOB_NONE};
+    pthread_mutex_unlock(&process->lock);
+}
+
+static int launch(struct vm_process *process, enum job_kind kind, struct tern_error *error)
+{
+    int r;
+
+    process->job.kind = kind;
+    r = pthread_create(&process->job.thread, NULL, run_job, process);
+    if (r) {
+        release_job(process);
+        return error_set(error, -r, NULL, "cannot start a thread: %s", strerror(r));
+    }
+    return 0;
+}
+
+static void fill_options(struct vm_process *process, const struct cli_values *values, const struct host_port *at)
+{
+    struct tern_options *options = &process->job.options;
+
+    process->engine->options_init(options);
+    options->host = *at->host ? at->host : NULL;
+    options->port = at->has_port ? at->port : (uint16_t)values->port;
+    if (!options->port)
+        options->port = UINT16_MAX; /* any free one */
+    options->transport = (enum tern_transport)values->transport;
+    options->device = values->device;
+    options->gid_index = values->gid_index;
+    options->lanes = (uint32_t)values->lanes;
+    options->downtime_limit_ns = values->downtime_limit_ns;
+    options->bandwidth_bps = values->bandwidth_bps;
+    options->deadline_ns = values->deadline_ns;
+    options->on_no_converge = (enum tern_no_converge)values->on_no_converge;
+    options->verify = values->verify;
+    options->on_event = on_event;
+    options->event_opaque = process;
+}
+
+int job_start_source(struct vm_process *process, uint64_t client, struct json_object *request, struct tern_error *error)
+{
+    struct job *job = &process->job;
+    struct option_texts texts;
+    int r;
+
+    job->request = json_object_get(request);
+    job->client = client;
+    cli_values_init(&job->values);
+    r = options_from_json(&cli_options, CLI_REQUEST_MIGRATE, request, "command", &texts, error);
+    if (!r)
+        r = options_apply(&cli_options, CLI_REQUEST_MIGRATE, &texts, &job->values, error);
+    if (!r) {
+        fill_options(process, &job->values, &job->values.to);
+        r = process->engine->source_create(process->ops->describe(process->guest), &job->options, &job->source, error);
+    }
+    if (r) {
+        release_job(process);
+        return r;
+    }
+    return launch(process, JOB_SOURCE, error);
+}
+
+int job_start_destination(struct vm_process *process, struct tern_error *error)
+{
+    const struct cli_values *values = process->values;
+    char address[HOST_PORT_TEXT_BYTES], memory[UNITS_TEXT_BYTES];
+    struct job *job = &process->job;
+    int r;
+
+    fill_options(process, values, &values->listen);
+    r = process->engine->destination_create(process->ops->describe(process->guest), &job->options, &job->destination,
+                                            error);
+    if (r) {
+        release_job(process);
+        return r;
+    }
+    host_port_text(values->listen.host, process->engine->destination_port(job->destination), address);
+    process_say(process, "waiting at %s for a guest of %s (%s)", address, units_size(values->memory_bytes, memory),
+                process->guest_name);
+    return launch(process, JOB_DESTINATION, error);
+}
+
+int job_start_verify(struct vm_process *process, uint64_t client, struct tern_error *error)
+{
+    process->job.client = client;
+    process->job.report = json_object_new_object();
+    return launch(process, JOB_VERIFY, error);
+}
+
+void job_cancel(struct vm_process *process)
+{
+    if (process->job.kind == JOB_SOURCE)
+        process->engine->source_cancel(process->job.source);
+    else if (process->job.kind == JOB_DESTINATION)
+        process->engine->destination_cancel(process->job.destination);
+}
+
+/* In doubt, only the operator's word may end this process: what asked for its end before is refused. */
+static void hold_in_doubt(struct vm_process *process)
+{
+    struct tern_error error;
+
+    process->in_doubt = true;
+    process->ending = false;
+    error_set(&error, -EBUSY, "'tern resolve' names the owner", "cannot quit: the handover is in doubt");
+    if (process->quit_client)
+        control_server_answer(process->server, process->quit_client, &error, NULL);
+    process->quit_client = 0;
+}
+
+/* What the client of the migration and our own output are told. */
+static void report_end(struct vm_process *process)
+{
+    struct job *job = &process->job;
+    bool migrated = job->result.outcome == TERN_OUTCOME_MIGRATED;
+    struct json_object *members = report_result(&job->result);
+    struct json_object *done;
+
+    json_object_object_add(
+        members, "state",
+        json_object_new_string(migrated && job->kind == JOB_SOURCE ? "inactive" : process_state(process)));
+    if (!migrated) {
+        struct json_object *event = report_error(&job->error);
+
+        process_print(process, event);
+        json_object_put(event);
+        if (!process->values->json)
+            say_error(&job->error);
+    }
+    done = report_done(migrated, members);
+    process_print(process, done);
+    json_object_put(done);
+    if (migrated && job->kind == JOB_SOURCE) { /* answered when all is released */
+        process->migrate_client = job->client;
+        process->migrated = members;
+        return;
+    }
+    if (job->client)
+        control_server_answer(process->server, job->client, migrated ? NULL : &job->error, members);
+    json_object_put(members);
+}
+
+static void answer_cancels(struct vm_process *process)
+{
+    struct job *job = &process->job;
+    struct json_object *done = json_object_new_object();
+    struct tern_error error;
+
+    json_object_object_add(done, "outcome", json_object_new_string(report_outcome_name(job->result.outcome)));
+    json_object_object_add(done, "message",
+                           json_object_new_string(job->kind == JOB_SOURCE ? "cancelled; the guest stays at the source"
+                                                                          : "cancelled; nothing was received"));
+    error_set(&error, -EALREADY, NULL, "too late to cancel: the migration ended as %s",
+              report_outcome_name(job->result.outcome));
+    for (size_t i = 0; i < job->n_cancel_clients; i++)
+        control_server_answer(process->server, job->cancel_clients[i],
+                              job->result.outcome == TERN_OUTCOME_FAILED ? NULL : &error, done);
+    json_object_put(done);
+}
+
+static void conclude_source(struct vm_process *process)
+{
+    const struct job *job = &process->job;
+    char to[HOST_PORT_TEXT_BYTES];
+
+    host_port_text(job->options.host, job->options.port, to);
+    switch (job->result.outcome) {
+    case TERN_OUTCOME_MIGRATED:
+        process_say(process, "migrated to %s", to);
+        process_end(process, CLI_EXIT_OK);
+        break;
+    case TERN_OUTCOME_IN_DOUBT:
+        hold_in_doubt(process);
+        process_say(process, "the handover to %s is in doubt: the guest is paused", to);
+        break;
+    default:
+        process_say(process, "not migrated to %s; the guest is %s", to, process_state(process));
+        break;
+    }
+}
+
+static void conclude_destination(struct vm_process *process)
+{
+    const struct job *job = &process->job;
+    char took[UNITS_TEXT_BYTES];
+
+    switch (job->result.outcome) {
+    case TERN_OUTCOME_MIGRATED:
+        process->inactive = false;
+        process_say(process, "the guest runs here, received%s%s over %s in %s", *job->result.peer ? " from " : "",
+                    job->result.peer, job->result.transport, units_duration(job->result.total_ns, took));
+        break;
+    case TERN_OUTCOME_IN_DOUBT:
+        process->inactive = false;
+        hold_in_doubt(process);
+        process_say(process, "the handover is in doubt: the guest is whole and paused here");
+        break;
+    default:
+        process_end(process, CLI_EXIT_FAILED);
+        break;
+    }
+}
+
+static void conclude_verify(struct vm_process *process)
+{
+    struct job *job = &process->job;
+
+    json_object_object_add(job->report, "state", json_object_new_string(process_state(process)));
+    control_server_answer(process->server, job->client, job->code ? &job->error : NULL, job->report);
+}
+
+void job_conclude(struct vm_process *process)
+{
+    struct job *job = &process->job;
+
+    pthread_join(job->thread, NULL);
+    if (job->kind == JOB_VERIFY) {
+        conclude_verify(process);
+        release_job(process);
+        return;
+    }
+    if (job->result.outcome != TERN_OUTCOME_MIGRATED && !job->error.code)
+        error_set(&job->error, job->code ? job->code : -EIO, NULL, "the migration failed: %s", strerror(-job->code));
+    if (job->kind == JOB_SOURCE)
+        conclude_source(process);
+    else
+        conclude_destination(process);
+    report_end(process);
+    answer_cancels(process);
+    snprintf(process->last, sizeof(process->last), "%s%s%s", report_outcome_name(job->result.outcome),
+             job->result.outcome == TERN_OUTCOME_MIGRATED ? "" : ": ",
+             job->result.outcome == TERN_OUTCOME_MIGRATED ? "" : job->error.message);
+    release_job(process);
+}
