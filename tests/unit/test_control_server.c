@@ -129,9 +129,9 @@ static void expect_event(int fd, struct line_reader *reader, const char *event, 
     struct json_object *object = hear(fd, reader);
 
     cr_assert_not_null(object, "the connection was closed");
-    cr_assert_str_eq(report_text(object, "event"), event);
+    cr_assert_str_eq(json_member_text(object, "event"), event);
     if (member)
-        cr_assert_str_eq(report_text(object, member), value);
+        cr_assert_str_eq(json_member_text(object, member), value);
     json_object_put(object);
 }
 
@@ -214,10 +214,10 @@ Test(control_server, garbage_is_answered_and_survived, .timeout = 20)
 
         say(fd, garbage[i]);
         object = hear(fd, &reader);
-        cr_assert(object && !strcmp(report_text(object, "event"), "error"), "no error for %s", garbage[i]);
+        cr_assert(object && !strcmp(json_member_text(object, "event"), "error"), "no error for %s", garbage[i]);
         json_object_put(object);
         object = hear(fd, &reader);
-        cr_assert(object && !strcmp(report_text(object, "event"), "done") && !report_flag(object, "ok"));
+        cr_assert(object && !strcmp(json_member_text(object, "event"), "done") && !json_member_flag(object, "ok"));
         json_object_put(object);
     }
     cr_assert_eq(send(fd, "{\"command\":\0\"ping\"}\n", 20, MSG_NOSIGNAL), 20);
@@ -284,7 +284,7 @@ Test(control_server, a_client_that_never_reads_blocks_nobody, .timeout = 30)
         struct json_object *object = hear(fd, &reader);
 
         cr_assert_not_null(object);
-        done = !strcmp(report_text(object, "event"), "done");
+        done = !strcmp(json_member_text(object, "event"), "done");
         json_object_put(object);
     }
     line_reader_release(&reader);

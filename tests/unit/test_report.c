@@ -33,7 +33,7 @@ static void expect_sum(const struct tern_ledger *ledger)
 
     for (size_t i = 0; i < 7; i++)
         result.downtime_ns += ns[i];
-    object = report_result(&result);
+    object = json_of_result(&result);
     cr_assert(json_object_object_get_ex(object, "downtime", &downtime));
     cr_assert_eq(json_object_object_length(downtime), 7);
     for (size_t i = 0; i < 7; i++) {
@@ -72,16 +72,16 @@ Test(report, a_result_has_the_members_of_the_contract, .timeout = 10)
                                  .lanes = 4,
                                  .bytes_sent = 1ull << 40,
                                  .verified = true};
-    struct json_object *object = report_result(&result);
-    struct json_object *done = report_done(true, object);
+    struct json_object *object = json_of_result(&result);
+    struct json_object *done = json_of_done(true, object);
 
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
         cr_assert(json_object_object_get_ex(done, members[i], NULL), "%s is missing", members[i]);
-    cr_assert_str_eq(report_text(done, "event"), "done");
-    cr_assert(report_flag(done, "ok"));
-    cr_assert(report_flag(done, "verified"));
-    cr_assert_eq(report_number(done, "bytes_sent"), 1ull << 40);
-    cr_assert_str_eq(report_text(done, "device"), "rxe0");
+    cr_assert_str_eq(json_member_text(done, "event"), "done");
+    cr_assert(json_member_flag(done, "ok"));
+    cr_assert(json_member_flag(done, "verified"));
+    cr_assert_eq(json_member_number(done, "bytes_sent"), 1ull << 40);
+    cr_assert_str_eq(json_member_text(done, "device"), "rxe0");
     json_object_put(object);
     json_object_put(done);
 }
@@ -94,18 +94,18 @@ Test(report, events_say_what_they_are, .timeout = 10)
                                .round = 3,
                                .bytes_left = 4096,
                                .predicted_downtime_ns = 1500000};
-    struct json_object *object = report_event(&event);
+    struct json_object *object = json_of_event(&event);
 
-    cr_assert_str_eq(report_text(object, "event"), "round");
-    cr_assert_str_eq(report_text(object, "phase"), "pre-copy");
-    cr_assert_str_eq(report_text(object, "side"), "source");
-    cr_assert_eq(report_number(object, "bytes_left"), 4096);
-    cr_assert_eq(report_double(object, "predicted_downtime_ms"), 1.5);
+    cr_assert_str_eq(json_member_text(object, "event"), "round");
+    cr_assert_str_eq(json_member_text(object, "phase"), "pre-copy");
+    cr_assert_str_eq(json_member_text(object, "side"), "source");
+    cr_assert_eq(json_member_number(object, "bytes_left"), 4096);
+    cr_assert_eq(json_member_double(object, "predicted_downtime_ms"), 1.5);
     json_object_put(object);
 
     event = (struct tern_event){.kind = TERN_EVENT_WARNING, .text = "quote \" and \\ and \n"};
-    object = report_event(&event);
-    cr_assert_str_eq(report_text(object, "message"), event.text);
+    object = json_of_event(&event);
+    cr_assert_str_eq(json_member_text(object, "message"), event.text);
     cr_assert_null(strchr(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN), '\n'));
     json_object_put(object);
 }
@@ -115,10 +115,10 @@ Test(report, an_error_comes_back_whole, .timeout = 10)
     struct tern_error error = {
         .code = -ECONNREFUSED, .side = TERN_SIDE_DESTINATION, .message = "no one", .hint = "start it"};
     struct tern_error back;
-    struct json_object *object = report_error(&error);
+    struct json_object *object = json_of_error(&error);
 
-    cr_assert_str_eq(report_text(object, "code"), "ECONNREFUSED");
-    report_read_error(object, &back);
+    cr_assert_str_eq(json_member_text(object, "code"), "ECONNREFUSED");
+    json_read_error(object, &back);
     cr_assert_eq(back.code, -ECONNREFUSED);
     cr_assert_eq(back.side, TERN_SIDE_DESTINATION);
     cr_assert_str_eq(back.message, "no one");

@@ -251,7 +251,7 @@ static void expect(const char *command, const char *state, const char *message)
         cr_assert_eq(r, 0, "%s: %s", command, error.message);
     }
     if (state)
-        cr_assert_str_eq(report_text(done, "state"), state);
+        cr_assert_str_eq(json_member_text(done, "state"), state);
     json_object_put(done);
 }
 
@@ -303,8 +303,8 @@ static struct json_object *follow(struct request *request, unsigned seen[4])
         cr_assert_eq(request_next(request, -1, clock_after_ms(PATIENCE_MS), &event, NULL, &error), 0, "%s",
                      error.message);
         for (int i = 0; i < 4; i++)
-            seen[i] += !strcmp(report_text(event, "event"), kinds[i]);
-        if (!strcmp(report_text(event, "event"), "done"))
+            seen[i] += !strcmp(json_member_text(event, "event"), kinds[i]);
+        if (!strcmp(json_member_text(event, "event"), "done"))
             break;
         json_object_put(event);
     }
@@ -326,6 +326,7 @@ Test(vm_process, pause_and_cont_refuse_what_is_so_already, .timeout = 30)
     expect("pause", "paused", NULL);
     expect("pause", NULL, "cannot pause: the guest is paused");
     expect("status", "paused", NULL);
+    expect("migrate", NULL, "cannot migrate: the guest is paused");
     expect("cont", "active", NULL);
     expect("cancel", NULL, "nothing to cancel: no migration is under way, the guest is active");
     expect("resolve", NULL, "nothing to resolve: no handover is in doubt, the guest is active");
@@ -373,9 +374,9 @@ Test(vm_process, migrated_away_it_ends_and_is_gone_when_told, .timeout = 30)
     atomic_store(&bench.outcome, TERN_OUTCOME_MIGRATED);
     atomic_store(&bench.proceed, true);
     done = follow(&request, seen);
-    cr_assert(report_flag(done, "ok"));
-    cr_assert_str_eq(report_text(done, "outcome"), "migrated");
-    cr_assert_eq(report_number(done, "lanes"), 3);
+    cr_assert(json_member_flag(done, "ok"));
+    cr_assert_str_eq(json_member_text(done, "outcome"), "migrated");
+    cr_assert_eq(json_member_number(done, "lanes"), 3);
     cr_assert_eq(seen[0], 1);
     cr_assert_eq(seen[1], 1);
     cr_assert_geq(seen[2], 1);
@@ -397,9 +398,9 @@ Test(vm_process, a_failure_leaves_the_guest_here, .timeout = 30)
     atomic_store(&bench.outcome, TERN_OUTCOME_FAILED);
     atomic_store(&bench.proceed, true);
     done = follow(&request, seen);
-    cr_assert_not(report_flag(done, "ok"));
-    cr_assert_str_eq(report_text(done, "outcome"), "failed");
-    cr_assert_str_eq(report_text(done, "state"), "active");
+    cr_assert_not(json_member_flag(done, "ok"));
+    cr_assert_str_eq(json_member_text(done, "outcome"), "failed");
+    cr_assert_str_eq(json_member_text(done, "state"), "active");
     cr_assert_eq(seen[3], 1);
     json_object_put(done);
     expect("status", "active", NULL);
@@ -443,7 +444,7 @@ Test(vm_process, cancel_is_answered_at_the_migrations_end, .timeout = 30)
     expect("cancel", NULL, NULL);
     cr_assert_not(atomic_load(&bench.under_way));
     done = follow(&request, seen);
-    cr_assert_not(report_flag(done, "ok"));
+    cr_assert_not(json_member_flag(done, "ok"));
     cr_assert_eq(seen[3], 1);
     json_object_put(done);
     expect("status", "active", NULL);
@@ -492,8 +493,8 @@ static void come_in_doubt(void)
     atomic_store(&bench.outcome, TERN_OUTCOME_IN_DOUBT);
     atomic_store(&bench.proceed, true);
     done = follow(&request, seen);
-    cr_assert_str_eq(report_text(done, "outcome"), "in-doubt");
-    cr_assert_str_eq(report_text(done, "state"), "paused");
+    cr_assert_str_eq(json_member_text(done, "outcome"), "in-doubt");
+    cr_assert_str_eq(json_member_text(done, "state"), "paused");
     json_object_put(done);
     expect("status", "paused", NULL);
     expect("cont", NULL, "cannot continue: the guest is paused and its handover is in doubt");
@@ -561,7 +562,7 @@ Test(vm_process, sigterm_cancels_and_ends, .timeout = 30)
     await(&bench.under_way, true);
     kill(getpid(), SIGTERM);
     done = follow(&request, seen);
-    cr_assert_not(report_flag(done, "ok"));
+    cr_assert_not(json_member_flag(done, "ok"));
     json_object_put(done);
     expect_end(0);
 }

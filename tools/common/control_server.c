@@ -111,11 +111,11 @@ void control_server_event(struct control_server *server, uint64_t id, struct jso
 void control_server_answer(struct control_server *server, uint64_t id, const struct tern_error *error,
                            struct json_object *done)
 {
-    struct json_object *last = report_done(!error, done);
+    struct json_object *last = json_of_done(!error, done);
     struct client *client;
 
     if (error) {
-        struct json_object *event = report_error(error);
+        struct json_object *event = json_of_error(error);
 
         control_server_event(server, id, event, LINE_ANSWER);
         json_object_put(event);

@@ -27,12 +27,12 @@ static struct json_object *ms_of_us(uint64_t us)
     return json_object_new_double_s((double)us / 1000, text);
 }
 
-struct json_object *report_ms(uint64_t ns)
+struct json_object *json_of_ms(uint64_t ns)
 {
     return ms_of_us((ns + 500) / 1000);
 }
 
-const char *report_phase_name(enum tern_phase phase)
+const char *phase_name(enum tern_phase phase)
 {
     switch (phase) {
     case TERN_PHASE_INITIATE:
@@ -49,12 +49,12 @@ const char *report_phase_name(enum tern_phase phase)
     return "unknown";
 }
 
-const char *report_side_name(enum tern_side side)
+const char *side_name(enum tern_side side)
 {
     return side == TERN_SIDE_SOURCE ? "source" : side == TERN_SIDE_DESTINATION ? "destination" : "";
 }
 
-const char *report_outcome_name(enum tern_outcome outcome)
+const char *outcome_name(enum tern_outcome outcome)
 {
     return outcome == TERN_OUTCOME_MIGRATED ? "migrated" : outcome == TERN_OUTCOME_IN_DOUBT ? "in-doubt" : "failed";
 }
@@ -67,14 +67,14 @@ static void add_counts(struct json_object *object, const struct tern_event *even
     add_number(object, "zero_pages", event->zero_pages);
     add_number(object, "bytes_left", event->bytes_left);
     add_number(object, "round_bytes", event->round_bytes);
-    json_object_object_add(object, "round_ms", report_ms(event->round_ns));
+    json_object_object_add(object, "round_ms", json_of_ms(event->round_ns));
     add_number(object, "rate_bps", event->rate_bps);
     add_number(object, "dirty_pages_ps", event->dirty_pages_ps);
-    json_object_object_add(object, "predicted_downtime_ms", report_ms(event->predicted_downtime_ns));
+    json_object_object_add(object, "predicted_downtime_ms", json_of_ms(event->predicted_downtime_ns));
     add_number(object, "throttle_percent", event->throttle_percent);
 }
 
-struct json_object *report_event(const struct tern_event *event)
+struct json_object *json_of_event(const struct tern_event *event)
 {
     static const char *const names[] = {
         [TERN_EVENT_PHASE] = "phase",
@@ -85,9 +85,9 @@ struct json_object *report_event(const struct tern_event *event)
     struct json_object *object = json_object_new_object();
 
     add_text(object, "event", names[event->kind]);
-    add_text(object, "side", report_side_name(event->side));
-    add_text(object, "phase", report_phase_name(event->phase));
-    json_object_object_add(object, "elapsed_ms", report_ms(event->elapsed_ns));
+    add_text(object, "side", side_name(event->side));
+    add_text(object, "phase", phase_name(event->phase));
+    json_object_object_add(object, "elapsed_ms", json_of_ms(event->elapsed_ns));
     if (event->kind == TERN_EVENT_PHASE)
         add_number(object, "phase_number", event->phase);
     if (event->kind == TERN_EVENT_ROUND || event->kind == TERN_EVENT_PROGRESS)
@@ -98,20 +98,20 @@ struct json_object *report_event(const struct tern_event *event)
     return object;
 }
 
-struct json_object *report_error(const struct tern_error *error)
+struct json_object *json_of_error(const struct tern_error *error)
 {
     struct json_object *object = json_object_new_object();
     const char *name = strerrorname_np(-error->code);
 
     add_text(object, "event", "error");
-    add_text(object, "side", report_side_name(error->side));
+    add_text(object, "side", side_name(error->side));
     add_text(object, "code", name ? name : "EIO");
     json_object_object_add(object, "message", json_object_new_string(error->message));
     add_text(object, "hint", error->hint);
     return object;
 }
 
-struct json_object *report_done(bool ok, struct json_object *done)
+struct json_object *json_of_done(bool ok, struct json_object *done)
 {
     struct json_object *object = json_object_new_object();
 
@@ -150,20 +150,20 @@ static struct json_object *ledger_object(const struct tern_ledger *ledger)
     return object;
 }
 
-struct json_object *report_result(const struct tern_result *result)
+struct json_object *json_of_result(const struct tern_result *result)
 {
     struct json_object *object = json_object_new_object();
 
-    add_text(object, "outcome", report_outcome_name(result->outcome));
+    add_text(object, "outcome", outcome_name(result->outcome));
     json_object_object_add(object, "transport", json_object_new_string(result->transport));
     add_text(object, "transport_reason", result->transport_reason);
     json_object_object_add(object, "device", json_object_new_string(result->device));
     add_text(object, "tracker", result->tracker);
     add_text(object, "peer", result->peer);
     add_number(object, "lanes", result->lanes);
-    json_object_object_add(object, "total_ms", report_ms(result->total_ns));
-    json_object_object_add(object, "setup_ms", report_ms(result->setup_ns));
-    json_object_object_add(object, "downtime_ms", report_ms(result->downtime_ns));
+    json_object_object_add(object, "total_ms", json_of_ms(result->total_ns));
+    json_object_object_add(object, "setup_ms", json_of_ms(result->setup_ns));
+    json_object_object_add(object, "downtime_ms", json_of_ms(result->downtime_ns));
     json_object_object_add(object, "downtime", ledger_object(&result->ledger));
     add_number(object, "rounds", result->rounds);
     add_number(object, "bytes_sent", result->bytes_sent);
@@ -177,7 +177,7 @@ struct json_object *report_result(const struct tern_result *result)
     return object;
 }
 
-const char *report_text(struct json_object *object, const char *name)
+const char *json_member_text(struct json_object *object, const char *name)
 {
     struct json_object *member;
 
@@ -186,21 +186,21 @@ const char *report_text(struct json_object *object, const char *name)
                : "";
 }
 
-uint64_t report_number(struct json_object *object, const char *name)
+uint64_t json_member_number(struct json_object *object, const char *name)
 {
     struct json_object *member;
 
     return json_object_object_get_ex(object, name, &member) ? json_object_get_uint64(member) : 0;
 }
 
-double report_double(struct json_object *object, const char *name)
+double json_member_double(struct json_object *object, const char *name)
 {
     struct json_object *member;
 
     return json_object_object_get_ex(object, name, &member) ? json_object_get_double(member) : 0;
 }
 
-bool report_flag(struct json_object *object, const char *name)
+bool json_member_flag(struct json_object *object, const char *name)
 {
     struct json_object *member;
 
@@ -219,12 +219,12 @@ static int errno_of(const char *name)
     return EIO;
 }
 
-void report_read_error(struct json_object *event, struct tern_error *error)
+void json_read_error(struct json_object *event, struct tern_error *error)
 {
-    const char *side = report_text(event, "side");
-    const char *hint = report_text(event, "hint");
+    const char *side = json_member_text(event, "side");
+    const char *hint = json_member_text(event, "hint");
 
-    error_set(error, -errno_of(report_text(event, "code")), NULL, "%s", report_text(event, "message"));
+    error_set(error, -errno_of(json_member_text(event, "code")), NULL, "%s", json_member_text(event, "message"));
     snprintf(error->hint, sizeof(error->hint), "%s", hint);
     if (!strcmp(side, "source"))
         error_side(error, TERN_SIDE_SOURCE);

@@ -10,28 +10,28 @@
 #include "migrate/tern.h"
 
 /* event = phase | round | progress | warning */
-struct json_object *report_event(const struct tern_event *event);
+struct json_object *json_of_event(const struct tern_event *event);
 /* event = error: side, code, message, hint */
-struct json_object *report_error(const struct tern_error *error);
+struct json_object *json_of_error(const struct tern_error *error);
 /* event = done, ok, and the members of done (may be NULL, stays the caller's) */
-struct json_object *report_done(bool ok, struct json_object *done);
+struct json_object *json_of_done(bool ok, struct json_object *done);
 /* The members of a migration's done. */
-struct json_object *report_result(const struct tern_result *result);
+struct json_object *json_of_result(const struct tern_result *result);
 
 /* Names as they stand in JSON. */
-const char *report_phase_name(enum tern_phase phase);
-const char *report_side_name(enum tern_side side);
-const char *report_outcome_name(enum tern_outcome outcome);
+const char *phase_name(enum tern_phase phase);
+const char *side_name(enum tern_side side);
+const char *outcome_name(enum tern_outcome outcome);
 
 /* Milliseconds with three decimals. */
-struct json_object *report_ms(uint64_t ns);
+struct json_object *json_of_ms(uint64_t ns);
 
 /* The other way: fill *error from an error event. */
-void report_read_error(struct json_object *event, struct tern_error *error);
+void json_read_error(struct json_object *event, struct tern_error *error);
 /* A member as text ("" if missing) or number (0 if missing). */
-const char *report_text(struct json_object *object, const char *name);
-uint64_t report_number(struct json_object *object, const char *name);
-double report_double(struct json_object *object, const char *name);
-bool report_flag(struct json_object *object, const char *name);
+const char *json_member_text(struct json_object *object, const char *name);
+uint64_t json_member_number(struct json_object *object, const char *name);
+double json_member_double(struct json_object *object, const char *name);
+bool json_member_flag(struct json_object *object, const char *name);
 
 #endif

@@ -63,7 +63,7 @@ static void interrupted(struct watch *watch)
 
 static void take_event(struct watch *watch, struct json_object *event, const char *line)
 {
-    const char *kind = report_text(event, "event");
+    const char *kind = json_member_text(event, "event");
     bool is_error = !strcmp(kind, "error"), is_done = !strcmp(kind, "done");
 
     if (watch->values->json && (is_error || is_done || !watch->values->quiet)) {
@@ -71,7 +71,7 @@ static void take_event(struct watch *watch, struct json_object *event, const cha
         fflush(stdout);
     }
     if (is_error)
-        report_read_error(event, &watch->error);
+        json_read_error(event, &watch->error);
     else if (is_done)
         watch->done = json_object_get(event);
     else if (!watch->values->json && !watch->values->quiet)
@@ -100,33 +100,28 @@ static int follow(struct watch *watch, struct tern_error *error)
 
 static int tell(struct watch *watch)
 {
-    const char *outcome = report_text(watch->done, "outcome");
+    const char *outcome = json_member_text(watch->done, "outcome");
     bool show = !watch->values->json;
 
-    if (report_flag(watch->done, "ok")) {
+    if (json_member_flag(watch->done, "ok")) {
         if (show && !watch->values->quiet)
             render_summary(stdout, watch->to, watch->done);
         return CLI_EXIT_OK;
     }
     if (!strcmp(outcome, "in-doubt")) {
-        if (show) {
+        if (show)
             say_error(&watch->error);
-            fprintf(stderr,
-                    "the handover is in doubt and the guest is paused; ask 'tern status' at both ends, then name "
-                    "its owner with 'tern resolve --vm %s --owner here|there'\n",
-                    watch->values->vm);
-        }
         return CLI_EXIT_IN_DOUBT;
     }
     if (!show)
         return CLI_EXIT_FAILED;
     if (watch->error.code == -ECANCELED) {
         fprintf(stderr, "tern: cancelled; the guest %s at the source\n",
-                strcmp(report_text(watch->done, "state"), "paused") ? "runs on" : "is paused as before");
+                strcmp(json_member_text(watch->done, "state"), "paused") ? "runs on" : "is paused as before");
         return CLI_EXIT_FAILED;
     }
     say_error(&watch->error);
-    if (!watch->values->quiet && !strcmp(report_text(watch->done, "state"), "active"))
+    if (!watch->values->quiet && !strcmp(json_member_text(watch->done, "state"), "active"))
         fprintf(stderr, "the guest runs on at the source\n");
     return CLI_EXIT_FAILED;
 }

@@ -28,8 +28,8 @@ static void print_text(struct json_object *done)
     struct json_object *member;
     char line[256];
 
-    puts(report_text(done, "state"));
-    if (report_flag(done, "in_doubt"))
+    puts(json_member_text(done, "state"));
+    if (json_member_flag(done, "in_doubt"))
         puts("in doubt     the handover was cut; 'tern resolve' names the owner");
     print_member(done, "waiting");
     if (json_object_object_get_ex(done, "migration", &member)) {
@@ -52,7 +52,7 @@ int cmd_status(const struct cli_invocation *invocation)
         struct json_object *inactive = json_object_new_object();
 
         json_object_object_add(inactive, "state", json_object_new_string("inactive"));
-        done = report_done(true, inactive);
+        done = json_of_done(true, inactive);
         json_object_put(inactive);
         r = 0;
     }

@@ -13,7 +13,7 @@
 
 static uint64_t ns_of(struct json_object *object, const char *name)
 {
-    double ms = report_double(object, name);
+    double ms = json_member_double(object, name);
 
     return ms > 0 ? (uint64_t)(ms * 1e6) : 0;
 }
@@ -30,15 +30,15 @@ void render_init(struct render *render, FILE *out)
 void render_line(struct json_object *event, char *text, size_t text_bytes)
 {
     char rate[UNITS_TEXT_BYTES], left[UNITS_TEXT_BYTES], downtime[UNITS_TEXT_BYTES];
-    uint64_t round = report_number(event, "round");
-    uint64_t throttle = report_number(event, "throttle_percent");
+    uint64_t round = json_member_number(event, "round");
+    uint64_t throttle = json_member_number(event, "throttle_percent");
     size_t n;
 
-    n = (size_t)snprintf(text, text_bytes, "%s", report_text(event, "phase"));
+    n = (size_t)snprintf(text, text_bytes, "%s", json_member_text(event, "phase"));
     if (round && n < text_bytes)
         n += (size_t)snprintf(text + n, text_bytes - n, ", round %lu, %s, %s left, predicted downtime %s",
-                              (unsigned long)round, units_rate(report_number(event, "rate_bps"), rate),
-                              units_size(report_number(event, "bytes_left"), left),
+                              (unsigned long)round, units_rate(json_member_number(event, "rate_bps"), rate),
+                              units_size(json_member_number(event, "bytes_left"), left),
                               units_duration(ns_of(event, "predicted_downtime_ms"), downtime));
     if (throttle && n < text_bytes)
         snprintf(text + n, text_bytes - n, ", guest throttled %lu %%", (unsigned long)throttle);
@@ -68,18 +68,19 @@ static void round_line(struct render *render, struct json_object *event)
         downtime[UNITS_TEXT_BYTES];
 
     fprintf(render->out, "round %lu: %s in %s, %s; %s left, predicted downtime %s\n",
-            (unsigned long)report_number(event, "round"), units_size(report_number(event, "round_bytes"), sent),
-            units_duration(ns_of(event, "round_ms"), took), units_rate(report_number(event, "rate_bps"), rate),
-            units_size(report_number(event, "bytes_left"), left),
+            (unsigned long)json_member_number(event, "round"),
+            units_size(json_member_number(event, "round_bytes"), sent), units_duration(ns_of(event, "round_ms"), took),
+            units_rate(json_member_number(event, "rate_bps"), rate),
+            units_size(json_member_number(event, "bytes_left"), left),
             units_duration(ns_of(event, "predicted_downtime_ms"), downtime));
 }
 
 static void phase_line(struct render *render, struct json_object *event)
 {
-    const char *transport = report_text(event, "transport");
-    const char *device = report_text(event, "device");
+    const char *transport = json_member_text(event, "transport");
+    const char *device = json_member_text(event, "device");
 
-    fputs(report_text(event, "phase"), render->out);
+    fputs(json_member_text(event, "phase"), render->out);
     if (*transport)
         fprintf(render->out, " over %s", transport);
     if (*device && strcmp(device, transport))
@@ -89,11 +90,11 @@ static void phase_line(struct render *render, struct json_object *event)
 
 void render_event(struct render *render, struct json_object *event)
 {
-    const char *kind = report_text(event, "event");
+    const char *kind = json_member_text(event, "event");
 
     if (!strcmp(kind, "warning")) {
         render_end(render);
-        fprintf(render->out, "warning: %s\n", report_text(event, "message"));
+        fprintf(render->out, "warning: %s\n", json_member_text(event, "message"));
     } else if (render->is_terminal) {
         overwrite(render, event);
     } else if (!strcmp(kind, "round")) {
@@ -112,24 +113,26 @@ static void row(FILE *out, const char *label, const char *value)
 static void how_it_went(FILE *out, struct json_object *done)
 {
     char text[2 * LINE_BYTES], a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES], c[UNITS_TEXT_BYTES];
-    uint64_t lanes = report_number(done, "lanes");
-    uint64_t rounds = report_number(done, "rounds");
-    const char *device = report_text(done, "device");
-    const char *reason = report_text(done, "transport_reason");
+    uint64_t lanes = json_member_number(done, "lanes");
+    uint64_t rounds = json_member_number(done, "rounds");
+    const char *device = json_member_text(done, "device");
+    const char *reason = json_member_text(done, "transport_reason");
 
-    snprintf(text, sizeof(text), "%s%s%s, %lu lane%s%s%.128s%s", report_text(done, "transport"), *device ? " on " : "",
-             device, (unsigned long)lanes, lanes == 1 ? "" : "s", *reason ? " (" : "", reason, *reason ? ")" : "");
+    snprintf(text, sizeof(text), "%s%s%s, %lu lane%s%s%.128s%s", json_member_text(done, "transport"),
+             *device ? " on " : "", device, (unsigned long)lanes, lanes == 1 ? "" : "s", *reason ? " (" : "", reason,
+             *reason ? ")" : "");
     row(out, "transport", text);
-    row(out, "tracker", report_text(done, "tracker"));
+    row(out, "tracker", json_member_text(done, "tracker"));
     snprintf(text, sizeof(text), "%s in %lu round%s, %s pages; %s pages of zeros were not sent",
-             units_size(report_number(done, "bytes_sent"), a), (unsigned long)rounds, rounds == 1 ? "" : "s",
-             units_count(report_number(done, "pages_sent"), b), units_count(report_number(done, "zero_pages"), c));
+             units_size(json_member_number(done, "bytes_sent"), a), (unsigned long)rounds, rounds == 1 ? "" : "s",
+             units_count(json_member_number(done, "pages_sent"), b),
+             units_count(json_member_number(done, "zero_pages"), c));
     row(out, "sent", text);
-    row(out, "memory", units_size(report_number(done, "memory_bytes"), a));
-    snprintf(text, sizeof(text), "%s; first round %s", units_rate(report_number(done, "mean_bps"), a),
-             units_rate(report_number(done, "first_round_bps"), b));
+    row(out, "memory", units_size(json_member_number(done, "memory_bytes"), a));
+    snprintf(text, sizeof(text), "%s; first round %s", units_rate(json_member_number(done, "mean_bps"), a),
+             units_rate(json_member_number(done, "first_round_bps"), b));
     row(out, "mean rate", text);
-    row(out, "verified", report_flag(done, "verified") ? "every page, before the handover" : "no (--verify does)");
+    row(out, "verified", json_member_flag(done, "verified") ? "every page, before the handover" : "no (--verify does)");
     snprintf(text, sizeof(text), "%s, %s of it to connect and prepare", units_duration(ns_of(done, "total_ms"), a),
              units_duration(ns_of(done, "setup_ms"), b));
     row(out, "total time", text);
@@ -151,11 +154,11 @@ static void ledger(FILE *out, struct json_object *done)
     };
     struct json_object *downtime;
 
-    fprintf(out, "  %-12s %9.3f ms\n", "downtime", report_double(done, "downtime_ms"));
+    fprintf(out, "  %-12s %9.3f ms\n", "downtime", json_member_double(done, "downtime_ms"));
     if (!json_object_object_get_ex(done, "downtime", &downtime))
         return;
     for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
-        fprintf(out, "  %12s %9.3f ms  %s\n", "", report_double(downtime, entries[i].member), entries[i].label);
+        fprintf(out, "  %12s %9.3f ms  %s\n", "", json_member_double(downtime, entries[i].member), entries[i].label);
 }
 
 void render_summary(FILE *out, const char *to, struct json_object *done)

@@ -132,10 +132,10 @@ int request_simple(const char *path, const char *command, struct json_object *me
         r = request_next(&request, -1, deadline_ns, &object, NULL, error);
         if (r)
             break;
-        done = !strcmp(report_text(object, "event"), "done");
-        ok = done && report_flag(object, "ok");
-        if (!strcmp(report_text(object, "event"), "error"))
-            report_read_error(object, &failed);
+        done = !strcmp(json_member_text(object, "event"), "done");
+        ok = done && json_member_flag(object, "ok");
+        if (!strcmp(json_member_text(object, "event"), "error"))
+            json_read_error(object, &failed);
         if (done)
             *done_out = object;
         else
@@ -156,8 +156,8 @@ static void print_line(struct json_object *object)
 
 void request_print_json(const struct tern_error *error, struct json_object *done)
 {
-    struct json_object *event = error ? report_error(error) : NULL;
-    struct json_object *last = done ? json_object_get(done) : report_done(!error, NULL);
+    struct json_object *event = error ? json_of_error(error) : NULL;
+    struct json_object *last = done ? json_object_get(done) : json_of_done(!error, NULL);
 
     if (event)
         print_line(event);
@@ -180,7 +180,7 @@ int request_command(const struct cli_invocation *invocation, const char *command
     } else if (r) {
         say_error(&error);
     } else if (!values->quiet) {
-        puts(report_text(done, *report_text(done, "message") ? "message" : "state"));
+        puts(json_member_text(done, *json_member_text(done, "message") ? "message" : "state"));
     }
     json_object_put(done);
     return r ? CLI_EXIT_FAILED : CLI_EXIT_OK;

@@ -8,7 +8,7 @@
 
 int say_error(const struct tern_error *error)
 {
-    const char *side = report_side_name(error->side);
+    const char *side = side_name(error->side);
 
     fprintf(stderr, "tern: %s%s%s%s%s\n", side, *side ? ": " : "", error->message, *error->hint ? "; " : "",
             error->hint);

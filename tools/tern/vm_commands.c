@@ -106,6 +106,9 @@ static int command_migrate(struct vm_process *process, uint64_t client, struct j
 {
     int r = refuse_busy(process, "migrate", error);
 
+    /* The destination runs what it has received: a paused guest would be started by being moved. */
+    if (!r && !process->ops->runs(process->guest))
+        r = error_set(error, -EBUSY, "'tern cont' it first", "cannot migrate: the guest is paused");
     return r ? r : job_start_source(process, client, request, error);
 }
 
@@ -173,7 +176,7 @@ static void add_migration(struct vm_process *process, struct json_object *done)
         return;
     pthread_mutex_lock(&process->lock);
     event = job->event;
-    migration = job->has_event ? report_event(&event) : NULL;
+    migration = job->has_event ? json_of_event(&event) : NULL;
     pthread_mutex_unlock(&process->lock);
     if (migration) {
         json_object_object_del(migration, "event");

@@ -33,12 +33,14 @@ static void remember(struct vm_process *process, const struct tern_event *event)
 static void on_event(void *opaque, const struct tern_event *event)
 {
     struct vm_process *process = opaque;
-    struct json_object *object = report_event(event);
+    struct json_object *object = json_of_event(event);
 
     if (event->kind != TERN_EVENT_WARNING)
         remember(process, event);
     else if (!process->values->json && !process->values->quiet)
         fprintf(stderr, "warning: %s\n", event->text);
+    if (process->job.kind == JOB_DESTINATION && event->kind == TERN_EVENT_PHASE && event->phase == TERN_PHASE_INITIATE)
+        process_say(process, "a source has connected");
     if (process->job.client)
         control_server_event(process->server, process->job.client, object,
                              event->kind == TERN_EVENT_PROGRESS ? LINE_PROGRESS : LINE_EVENT);
@@ -192,21 +194,21 @@ static void report_end(struct vm_process *process)
 {
     struct job *job = &process->job;
     bool migrated = job->result.outcome == TERN_OUTCOME_MIGRATED;
-    struct json_object *members = report_result(&job->result);
+    struct json_object *members = json_of_result(&job->result);
     struct json_object *done;
 
     json_object_object_add(
         members, "state",
         json_object_new_string(migrated && job->kind == JOB_SOURCE ? "inactive" : process_state(process)));
     if (!migrated) {
-        struct json_object *event = report_error(&job->error);
+        struct json_object *event = json_of_error(&job->error);
 
         process_print(process, event);
         json_object_put(event);
         if (!process->values->json)
             say_error(&job->error);
     }
-    done = report_done(migrated, members);
+    done = json_of_done(migrated, members);
     process_print(process, done);
     json_object_put(done);
     if (migrated && job->kind == JOB_SOURCE) { /* answered when all is released */
@@ -225,12 +227,12 @@ static void answer_cancels(struct vm_process *process)
     struct json_object *done = json_object_new_object();
     struct tern_error error;
 
-    json_object_object_add(done, "outcome", json_object_new_string(report_outcome_name(job->result.outcome)));
+    json_object_object_add(done, "outcome", json_object_new_string(outcome_name(job->result.outcome)));
     json_object_object_add(done, "message",
                            json_object_new_string(job->kind == JOB_SOURCE ? "cancelled; the guest stays at the source"
                                                                           : "cancelled; nothing was received"));
     error_set(&error, -EALREADY, NULL, "too late to cancel: the migration ended as %s",
-              report_outcome_name(job->result.outcome));
+              outcome_name(job->result.outcome));
     for (size_t i = 0; i < job->n_cancel_clients; i++)
         control_server_answer(process->server, job->cancel_clients[i],
                               job->result.outcome == TERN_OUTCOME_FAILED ? NULL : &error, done);
@@ -306,7 +308,7 @@ void job_conclude(struct vm_process *process)
         conclude_destination(process);
     report_end(process);
     answer_cancels(process);
-    snprintf(process->last, sizeof(process->last), "%s%s%s", report_outcome_name(job->result.outcome),
+    snprintf(process->last, sizeof(process->last), "%s%s%s", outcome_name(job->result.outcome),
              job->result.outcome == TERN_OUTCOME_MIGRATED ? "" : ": ",
              job->result.outcome == TERN_OUTCOME_MIGRATED ? "" : job->error.message);
     release_job(process);

@@ -38,7 +38,7 @@ void process_say(const struct vm_process *process, const char *format, ...)
 
 void process_print(const struct vm_process *process, struct json_object *event)
 {
-    const char *kind = report_text(event, "event");
+    const char *kind = json_member_text(event, "event");
 
     if (!process->values->json || (process->values->quiet && strcmp(kind, "error") && strcmp(kind, "done")))
         return;
