@@ -170,8 +170,7 @@ typedef void tern_event_fn(void *opaque, const struct tern_event *event);
  * verify           compare digests of every page before commit (the source decides)
  * peer_timeout_ms  a silent peer is dead after this; 0: 4000
  * reconnect_ms     after the commit was sent: how long to seek the peer before the outcome is in doubt; 0: 15000
- * on_event         may be NULL; called from libtern's threads, one at a time; must not block
- * abi: set struct_bytes */
+ * on_event         may be NULL; called from libtern's threads, one at a time; must not block */
 struct tern_options {
     size_t struct_bytes;
     const char *host;
@@ -263,7 +262,7 @@ TERN_API void tern_source_destroy(struct tern_source *source);
 
 struct tern_destination;
 
-/* tern_destination_create: check vm and options, listen. vm->regions may be NULL if take_layout is used. */
+/* tern_destination_create: check vm and options, listen. */
 TERN_API int tern_destination_create(const struct tern_vm *vm, const struct tern_options *options,
                                      struct tern_destination **out, struct tern_error *error);
 /* The port listened on (useful with port 0 in tests: give options.port = UINT16_MAX for any free port). */

@@ -19,7 +19,7 @@
 #include "transport/error.h"
 
 #define QUEUE_FRAMES 64u
-#define LINGER_MS 500u
+#define LINGER_MS    500u
 
 struct control {
     int fd;
@@ -120,7 +120,16 @@ int control_send_raw(int fd, uint16_t type, const void *payload, size_t length_b
     return send_frame(fd, type, payload, length_bytes, clock_after_ms(1000));
 }
 
-/* Any send error ends the connection: half a frame may be out. The reader notices and tells. */
+/* End the connection with a reset, at once: the peer must not take it for an orderly end. */
+static void cut(struct control *control)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+    if (connect(control->fd, &none, sizeof(none)))
+        shutdown(control->fd, SHUT_RDWR);
+}
+
+/* Any send error cuts the connection: half a frame may be out. The reader notices and tells. */
 int control_send(struct control *control, uint16_t type, const void *payload, size_t length_bytes,
                  struct tern_error *error)
 {
@@ -129,7 +138,7 @@ int control_send(struct control *control, uint16_t type, const void *payload, si
     pthread_mutex_lock(&control->send_lock);
     r = send_frame(control->fd, type, payload, length_bytes, clock_after_ms(control->peer_timeout_ms));
     if (r < 0 && r != -EMSGSIZE)
-        shutdown(control->fd, SHUT_RDWR);
+        cut(control);
     pthread_mutex_unlock(&control->send_lock);
     if (r < 0)
         return error_set(error, r, "look at the peer's own message", "cannot send on the control channel: %s",
@@ -421,12 +430,9 @@ static void linger(struct control *control)
     }
 }
 
-void control_destroy(struct control *control)
+static void destroy(struct control *control)
 {
-    if (!control)
-        return;
     if (control->reader_runs) {
-        linger(control);
         pthread_mutex_lock(&control->lock);
         control->closing = true;
         pthread_mutex_unlock(&control->lock);
@@ -442,4 +448,21 @@ void control_destroy(struct control *control)
     pthread_mutex_destroy(&control->send_lock);
     pthread_mutex_destroy(&control->lock);
     free(control);
+}
+
+void control_destroy(struct control *control)
+{
+    if (!control)
+        return;
+    if (control->reader_runs)
+        linger(control);
+    destroy(control);
+}
+
+void control_cut(struct control *control)
+{
+    if (!control)
+        return;
+    cut(control);
+    destroy(control);
 }

@@ -37,8 +37,12 @@ struct control_frame {
 int control_create(int fd, uint32_t peer_timeout_ms, void (*on_lost)(void *opaque, int code), void *opaque,
                    struct control **out, struct tern_error *error);
 
-/* control_destroy: close and free. Takes NULL. No other call may be under way. */
+/* control_destroy: end the connection in order, so that what was sent last arrives (bounded: 500 ms), and free.
+ * Takes NULL. No other call may be under way. */
 void control_destroy(struct control *control);
+
+/* control_cut: end the connection with a reset, so that the peer sees no orderly end, and free. Takes NULL. */
+void control_cut(struct control *control);
 
 /* control_send: send one message whole; blocks while the socket is full, at most the peer time-out.
  * thread   any

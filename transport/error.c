@@ -34,3 +34,13 @@ void error_side(struct tern_error *error, enum tern_side side)
     if (error && error->side == TERN_SIDE_NONE)
         error->side = side;
 }
+
+void error_prefix(struct tern_error *error, const char *text)
+{
+    char message[TERN_ERROR_MESSAGE_BYTES];
+
+    if (!error)
+        return;
+    snprintf(message, sizeof(message), "%s: %.*s", text, (int)(sizeof(message) - strlen(text) - 3), error->message);
+    memcpy(error->message, message, sizeof(message));
+}

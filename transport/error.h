@@ -12,6 +12,9 @@
 int error_set(struct tern_error *error, int code, const char *hint, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* error_prefix: put text before the message ("the source is gone" + ": " + message), cutting its end if need be. */
+void error_prefix(struct tern_error *error, const char *text);
+
 /* error_side: note the side where it failed, unless one is noted already. */
 void error_side(struct tern_error *error, enum tern_side side);
 

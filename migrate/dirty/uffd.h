@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Private to the userfaultfd tracker: its two modes share the descriptor and the regions. */
+#ifndef MIGRATE_DIRTY_UFFD_H
+#define MIGRATE_DIRTY_UFFD_H
+
+#include <pthread.h>
+
+#include "migrate/dirty/tracker.h"
+#include "migrate/wire.h"
+
+#define UFFD_SCAN_REGIONS 1024u
+
+struct uffd_tracker {
+    struct tracker_base base;
+    const struct tern_region *regions;
+    uint32_t n_regions;
+    bool async;
+    int fd;      /* userfaultfd, open while running */
+    int pagemap; /* async */
+
+    /* synchronous mode */
+    int end_fd;
+    pthread_t handler;
+    bool handler_runs;
+    pthread_mutex_t lock; /* makes record + unprotect, and take + protect, one step each */
+    uint64_t *written[WIRE_REGIONS_MAX];
+    int failed; /* -errno of the handler */
+};
+
+/* Async: arm every page; fetch what was written and re-arm it in one step. */
+int uffd_async_start(struct uffd_tracker *tracker, struct tern_error *error);
+int uffd_async_fetch(struct uffd_tracker *tracker, uint32_t region, uint64_t *bitmap, struct tern_error *error);
+
+int uffd_sync_start(struct uffd_tracker *tracker, bool protects_unpopulated, struct tern_error *error);
+int uffd_sync_fetch(struct uffd_tracker *tracker, uint32_t region, uint64_t *bitmap, struct tern_error *error);
+void uffd_sync_stop(struct uffd_tracker *tracker);
+
+#endif

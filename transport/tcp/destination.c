@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The destination's lanes. A thread for each reads headers and, once the place is proven to lie in an exposed region,
+ * the payload straight into guest memory. A frame that proves nothing ends its lane; memory beyond it is untouched.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "transport/clock.h"
+#include "transport/error.h"
+#include "transport/preamble.h"
+#include "transport/tcp/frame.h"
+#include "transport/tcp/tcp.h"
+
+struct receiver {
+    struct link_destination *destination;
+    uint32_t lane;
+    int fd; /* -1: not connected yet */
+    pthread_t thread;
+    uint32_t round; /* last fenced; the lock guards these two */
+    int ended;      /* -errno of the lane's end */
+    struct tern_error error;
+};
+
+struct link_destination {
+    uint32_t n_lanes, n_connected;
+    int connect_timeout_ms;
+    struct receiver *receivers;
+    struct tcp_region regions[LINK_REGIONS_MAX];
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool aborted, torn;
+};
+
+/* ---- the receiver thread ---- */
+
+/* Exactly length bytes. The kernel copies into place; one call takes all that has arrived. */
+static int receive(int fd, uint8_t *to, uint64_t length)
+{
+    while (length) {
+        ssize_t n = recv(fd, to, length, MSG_WAITALL);
+
+        if (n == 0)
+            return -ECONNRESET;
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0) {
+            to += n;
+            length -= (uint64_t)n;
+        }
+    }
+    return 0;
+}
+
+static int take_write(struct receiver *receiver, const struct frame *frame)
+{
+    const struct tcp_region *region = &receiver->destination->regions[frame->what];
+
+    if (frame->what >= LINK_REGIONS_MAX || !frame->length_bytes || frame->offset_bytes > region->length_bytes ||
+        frame->length_bytes > region->length_bytes - frame->offset_bytes)
+        return error_set(&receiver->error, -EPROTO, NULL,
+                         "tcp lane %u: a write of %llu bytes at %llu of region %u lies outside guest memory",
+                         receiver->lane, (unsigned long long)frame->length_bytes,
+                         (unsigned long long)frame->offset_bytes, frame->what);
+    return receive(receiver->fd, region->base + frame->offset_bytes, frame->length_bytes);
+}
+
+static int take_fence(struct receiver *receiver, const struct frame *frame)
+{
+    struct link_destination *destination = receiver->destination;
+    int r = 0;
+
+    pthread_mutex_lock(&destination->lock);
+    if (frame->offset_bytes || frame->length_bytes || frame->what <= receiver->round) {
+        r = error_set(&receiver->error, -EPROTO, NULL, "tcp lane %u: a fence for round %u after round %u",
+                      receiver->lane, frame->what, receiver->round);
+    } else {
+        receiver->round = frame->what;
+        pthread_cond_broadcast(&destination->changed);
+    }
+    pthread_mutex_unlock(&destination->lock);
+    return r;
+}
+
+static int take_frame(struct receiver *receiver)
+{
+    uint8_t bytes[FRAME_BYTES];
+    struct frame frame;
+    int r = receive(receiver->fd, bytes, sizeof(bytes));
+
+    if (r)
+        return r;
+    frame = frame_decode(bytes);
+    switch (frame.type) {
+    case FRAME_WRITE:
+        return take_write(receiver, &frame);
+    case FRAME_FENCE:
+        return take_fence(receiver, &frame);
+    default:
+        return error_set(&receiver->error, -EPROTO, NULL, "tcp lane %u: a frame of unknown type 0x%x", receiver->lane,
+                         frame.type);
+    }
+}
+
+static void *receiver_main(void *argument)
+{
+    struct receiver *receiver = argument;
+    struct link_destination *destination = receiver->destination;
+    int r;
+
+    do {
+        r = take_frame(receiver);
+    } while (!r);
+    shutdown(receiver->fd, SHUT_RDWR);
+    pthread_mutex_lock(&destination->lock);
+    if (!receiver->error.message[0])
+        error_set(&receiver->error, -ECONNRESET, NULL, "tcp lane %u ended: %s", receiver->lane, strerror(-r));
+    receiver->ended = r;
+    pthread_cond_broadcast(&destination->changed);
+    pthread_mutex_unlock(&destination->lock);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+int tcp_destination_open(const struct link_options *options, const struct sockaddr *local,
+                         const uint8_t token[LINK_TOKEN_BYTES], uint16_t *port_out, struct link_destination **out,
+                         struct tern_error *error)
+{
+    struct link_destination *destination = calloc(1, sizeof(*destination));
+    pthread_condattr_t attributes;
+
+    (void)local;
+    (void)token; /* the listener's business */
+    if (destination)
+        destination->receivers = calloc(options->n_lanes, sizeof(*destination->receivers));
+    if (!destination || !destination->receivers) {
+        free(destination);
+        return error_set(error, -ENOMEM, NULL, "out of memory for %u lanes", options->n_lanes);
+    }
+    destination->n_lanes = options->n_lanes;
+    destination->connect_timeout_ms = options->connect_timeout_ms;
+    for (uint32_t i = 0; i < options->n_lanes; i++)
+        destination->receivers[i] = (struct receiver){.destination = destination, .lane = i, .fd = -1};
+    pthread_mutex_init(&destination->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&destination->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    *port_out = 0;
+    *out = destination;
+    return 0;
+}
+
+int tcp_destination_expose(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,
+                           struct tern_error *error)
+{
+    if (region >= LINK_REGIONS_MAX)
+        return error_set(error, -EINVAL, NULL, "region %u is over the %d that a link has", region, LINK_REGIONS_MAX);
+    destination->regions[region] = (struct tcp_region){base, length_bytes};
+    return 0;
+}
+
+static int adopt(struct link_destination *destination, uint32_t lane, int fd, struct tern_error *error)
+{
+    struct receiver *receiver = &destination->receivers[lane];
+    uint8_t accepted = PREAMBLE_ACCEPTED;
+    int r;
+
+    if (lane >= destination->n_lanes || receiver->fd >= 0 || destination->torn)
+        return error_set(error, -EINVAL, NULL, "lane %u of %u is not free", lane, destination->n_lanes);
+    if (send(fd, &accepted, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
+        return error_set(error, -ECONNRESET, NULL, "lane %u closed at once", lane);
+    tcp_tune(fd);
+    receiver->fd = fd;
+    r = -pthread_create(&receiver->thread, NULL, receiver_main, receiver);
+    if (r) {
+        receiver->fd = -1;
+        return error_set(error, r, NULL, "cannot start the receiver of lane %u: %s", lane, strerror(-r));
+    }
+    destination->n_connected++;
+    pthread_cond_broadcast(&destination->changed);
+    return 0;
+}
+
+int tcp_destination_adopt(struct link_destination *destination, uint32_t lane, int fd, struct tern_error *error)
+{
+    int r;
+
+    pthread_mutex_lock(&destination->lock);
+    r = adopt(destination, lane, fd, error);
+    pthread_mutex_unlock(&destination->lock);
+    if (r)
+        close(fd);
+    return r;
+}
+
+void tcp_destination_abort(struct link_destination *destination)
+{
+    pthread_mutex_lock(&destination->lock);
+    destination->aborted = true;
+    pthread_cond_broadcast(&destination->changed);
+    pthread_mutex_unlock(&destination->lock);
+}
+
+void tcp_destination_teardown(struct link_destination *destination)
+{
+    pthread_mutex_lock(&destination->lock);
+    destination->torn = true; /* no lane is adopted any more */
+    pthread_mutex_unlock(&destination->lock);
+    for (uint32_t i = 0; i < destination->n_lanes; i++) {
+        struct receiver *receiver = &destination->receivers[i];
+
+        if (receiver->fd < 0)
+            continue;
+        shutdown(receiver->fd, SHUT_RDWR);
+        pthread_join(receiver->thread, NULL);
+        close(receiver->fd);
+        receiver->fd = -1;
+    }
+}
+
+void tcp_destination_close(struct link_destination *destination)
+{
+    if (!destination)
+        return;
+    tcp_destination_teardown(destination);
+    pthread_cond_destroy(&destination->changed);
+    pthread_mutex_destroy(&destination->lock);
+    free(destination->receivers);
+    free(destination);
+}
+
+/* ---- waiting ---- */
+
+/* With the lock: 0 go on waiting, 1 all lanes have fenced round (0: are connected), or why not. */
+static int look(struct link_destination *destination, uint32_t round, struct tern_error *error)
+{
+    uint32_t n = 0;
+
+    if (destination->aborted)
+        return error_set(error, -ECANCELED, NULL, "the link was aborted");
+    for (uint32_t i = 0; i < destination->n_lanes; i++) {
+        struct receiver *receiver = &destination->receivers[i];
+
+        if (round ? receiver->round >= round : receiver->fd >= 0)
+            n++;
+        else if (receiver->ended)
+            return error_set(error, receiver->error.code, receiver->error.hint, "%s", receiver->error.message);
+    }
+    return n == destination->n_lanes;
+}
+
+static int wait_all(struct link_destination *destination, uint32_t round, int timeout_ms, struct tern_error *error)
+{
+    struct timespec until = clock_timespec(clock_after_ms((uint32_t)timeout_ms));
+    int r, timed = 0;
+
+    pthread_mutex_lock(&destination->lock);
+    while (!(r = look(destination, round, error)) && !timed)
+        timed = pthread_cond_timedwait(&destination->changed, &destination->lock, &until);
+    pthread_mutex_unlock(&destination->lock);
+    return r == 1 ? 0 : r ? r : -ETIMEDOUT;
+}
+
+int tcp_wait_lanes(struct link_destination *destination, struct tern_error *error)
+{
+    int r = wait_all(destination, 0, destination->connect_timeout_ms, error);
+
+    if (r == -ETIMEDOUT)
+        return error_set(error, r, "check that no firewall stands between the hosts",
+                         "not all of the %u lanes connected within %d s", destination->n_lanes,
+                         destination->connect_timeout_ms / 1000);
+    return r;
+}
+
+int tcp_wait_fence(struct link_destination *destination, uint32_t round, int timeout_ms, struct tern_error *error)
+{
+    return wait_all(destination, round, timeout_ms, error);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Private to transport/tcp: what the provider's two halves share. */
+#ifndef TRANSPORT_TCP_TCP_H
+#define TRANSPORT_TCP_TCP_H
+
+#include "transport/link.h"
+
+struct tcp_region {
+    uint8_t *base;
+    uint64_t length_bytes;
+};
+
+/* Options of a lane's socket: no delay, and a vanished peer is noticed in seconds. */
+void tcp_tune(int fd);
+
+/* The source's half, in source.c. */
+int tcp_source_open(const struct link_options *options, const struct sockaddr *peer,
+                    const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error);
+void tcp_source_close(struct link_source *source);
+int tcp_source_add(struct link_source *source, uint32_t region, void *base, uint64_t length_bytes,
+                   struct tern_error *error);
+int tcp_post(struct link_source *source, uint32_t lane, const struct link_run *runs, size_t n_runs,
+             struct tern_error *error);
+int tcp_fence(struct link_source *source, uint32_t lane, uint32_t round, struct tern_error *error);
+int tcp_wait(struct link_source *source, uint32_t lane, enum link_wait what, int timeout_ms, struct tern_error *error);
+void tcp_source_abort(struct link_source *source);
+const char *tcp_source_device(struct link_source *source);
+
+/* The destination's half, in destination.c. */
+int tcp_destination_open(const struct link_options *options, const struct sockaddr *local,
+                         const uint8_t token[LINK_TOKEN_BYTES], uint16_t *port_out, struct link_destination **out,
+                         struct tern_error *error);
+void tcp_destination_close(struct link_destination *destination);
+int tcp_destination_expose(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,
+                           struct tern_error *error);
+int tcp_destination_adopt(struct link_destination *destination, uint32_t lane, int fd, struct tern_error *error);
+int tcp_wait_lanes(struct link_destination *destination, struct tern_error *error);
+int tcp_wait_fence(struct link_destination *destination, uint32_t round, int timeout_ms, struct tern_error *error);
+void tcp_destination_abort(struct link_destination *destination);
+void tcp_destination_teardown(struct link_destination *destination);
+
+#endif

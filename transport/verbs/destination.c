@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The destination's lanes. They are accepted within wait_lanes, by whoever shows the token; afterwards only fences and
+ * disconnects are heard of, in wait_fence. One completion queue serves all lanes. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "transport/address.h"
+#include "transport/clock.h"
+#include "transport/error.h"
+#include "transport/verbs/verbs.h"
+
+#define RECEIVES 16u /* posted a lane; the rounds' acknowledgement keeps fewer than that under way */
+#define POLL     16
+
+struct target_lane {
+    struct rdma_cm_id *id;
+    uint32_t round; /* last fenced */
+    bool connected, ended;
+};
+
+struct link_destination {
+    uint32_t n_lanes, n_regions;
+    uint64_t chunk_bytes;
+    int connect_timeout_ms;
+    struct link_options options;
+    uint8_t token[LINK_TOKEN_BYTES];
+    struct rdma_event_channel *channel;
+    struct rdma_cm_id *listener;
+    struct ibv_pd *pd;
+    struct ibv_comp_channel *completions;
+    struct ibv_cq *cq;
+    struct target_lane *lanes;
+    struct verbs_region regions[LINK_REGIONS_MAX];
+    int abort_fd;
+};
+
+/* ---- accepting ---- */
+
+static int post_receives(struct rdma_cm_id *id, uint32_t n)
+{
+    struct ibv_recv_wr wr = {0}, *bad;
+    int r = 0;
+
+    while (n-- && !r)
+        r = ibv_post_recv(id->qp, &wr, &bad);
+    return -r;
+}
+
+static bool token_is_right(const struct link_destination *destination, const struct verbs_hello *hello)
+{
+    uint8_t difference = 0;
+
+    for (size_t i = 0; i < LINK_TOKEN_BYTES; i++)
+        difference |= hello->token[i] ^ destination->token[i];
+    return !difference;
+}
+
+static int lane_accept(struct link_destination *destination, struct rdma_cm_id *id)
+{
+    struct ibv_qp_init_attr attributes = {
+        .send_cq = destination->cq,
+        .recv_cq = destination->cq,
+        .cap = {.max_send_wr = 1, .max_recv_wr = RECEIVES, .max_send_sge = 1, .max_recv_sge = 1},
+        .qp_type = IBV_QPT_RC,
+    };
+    struct rdma_conn_param parameters = {.responder_resources = 1, .initiator_depth = 1, .rnr_retry_count = 6};
+
+    if (rdma_create_qp(id, destination->pd, &attributes))
+        return -errno;
+    if (post_receives(id, RECEIVES) || rdma_accept(id, &parameters)) {
+        rdma_destroy_qp(id);
+        return -EIO;
+    }
+    return 0;
+}
+
+/* Who does not show the token of this link, or asks for a lane that is taken, is turned away. */
+static void on_request(struct link_destination *destination, struct rdma_cm_id *id, const struct verbs_hello *hello)
+{
+    struct target_lane *lane = hello ? &destination->lanes[hello->lane] : NULL;
+
+    if (!hello || hello->lane >= destination->n_lanes || lane->id || !token_is_right(destination, hello) ||
+        lane_accept(destination, id)) {
+        rdma_reject(id, NULL, 0);
+        rdma_destroy_id(id);
+        return;
+    }
+    id->context = lane;
+    lane->id = id;
+}
+
+/* One event, if there is one. returns 1, 0 none, or -errno */
+static int take_event(struct link_destination *destination)
+{
+    struct verbs_hello hello;
+    struct rdma_cm_event *event;
+    enum rdma_cm_event_type type;
+    struct rdma_cm_id *id;
+    bool good;
+
+    if (rdma_get_cm_event(destination->channel, &event))
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    type = event->event;
+    id = event->id;
+    good = type == RDMA_CM_EVENT_CONNECT_REQUEST &&
+           !verbs_hello_decode(event->param.conn.private_data, event->param.conn.private_data_len, &hello);
+    rdma_ack_cm_event(event);
+    if (type == RDMA_CM_EVENT_CONNECT_REQUEST)
+        on_request(destination, id, good ? &hello : NULL);
+    else if (type == RDMA_CM_EVENT_ESTABLISHED && id->context)
+        ((struct target_lane *)id->context)->connected = true;
+    else if ((type == RDMA_CM_EVENT_DISCONNECTED || type == RDMA_CM_EVENT_CONNECT_ERROR ||
+              type == RDMA_CM_EVENT_DEVICE_REMOVAL) &&
+             id->context)
+        ((struct target_lane *)id->context)->ended = true;
+    return 1;
+}
+
+static int canceled(struct tern_error *error)
+{
+    return error_set(error, -ECANCELED, NULL, "the link was aborted");
+}
+
+int verbs_wait_lanes(struct link_destination *destination, struct tern_error *error)
+{
+    uint64_t deadline_ns = clock_after_ms((uint32_t)destination->connect_timeout_ms);
+
+    for (;;) {
+        uint32_t n = 0;
+        int r;
+
+        while ((r = take_event(destination)) > 0)
+            ;
+        if (r < 0)
+            return error_set(error, r, NULL, "rdma_cm: %s", strerror(-r));
+        for (uint32_t i = 0; i < destination->n_lanes; i++)
+            n += destination->lanes[i].connected;
+        if (n == destination->n_lanes)
+            return 0;
+        r = verbs_sleep(-1, destination->channel->fd, destination->abort_fd, clock_left_ms(deadline_ns));
+        if (r == -ECANCELED)
+            return canceled(error);
+        if (r)
+            return error_set(error, r, "check that UDP port 4791 is not filtered between the hosts",
+                             "%u of %u lanes connected within %d s", n, destination->n_lanes,
+                             destination->connect_timeout_ms / 1000);
+    }
+}
+
+/* ---- fences ---- */
+
+static struct target_lane *lane_of(struct link_destination *destination, uint32_t qp_num)
+{
+    for (uint32_t i = 0; i < destination->n_lanes; i++)
+        if (destination->lanes[i].id && destination->lanes[i].id->qp && destination->lanes[i].id->qp->qp_num == qp_num)
+            return &destination->lanes[i];
+    return NULL;
+}
+
+static int on_completion(struct link_destination *destination, const struct ibv_wc *wc, struct tern_error *error)
+{
+    struct target_lane *lane = lane_of(destination, wc->qp_num);
+
+    if (!lane)
+        return 0;
+    if (wc->status == IBV_WC_WR_FLUSH_ERR) {
+        lane->ended = true;
+        return 0;
+    }
+    if (wc->status != IBV_WC_SUCCESS)
+        return error_set(error, -EREMOTEIO, NULL, "lane %u: %s", (uint32_t)(lane - destination->lanes),
+                         ibv_wc_status_str(wc->status));
+    if (wc->opcode != IBV_WC_RECV_RDMA_WITH_IMM || ntohl(wc->imm_data) <= lane->round)
+        return error_set(error, -EPROTO, NULL, "lane %u: a fence for round %u after round %u",
+                         (uint32_t)(lane - destination->lanes), ntohl(wc->imm_data), lane->round);
+    lane->round = ntohl(wc->imm_data);
+    return post_receives(lane->id, 1);
+}
+
+static int reap(struct link_destination *destination, struct tern_error *error)
+{
+    struct ibv_wc wc[POLL];
+    int n, r = 0;
+
+    while (!r && (n = ibv_poll_cq(destination->cq, POLL, wc)) > 0)
+        for (int i = 0; i < n && !r; i++)
+            r = on_completion(destination, &wc[i], error);
+    return r;
+}
+
+/* 1: every lane has fenced round. 0: not yet. */
+static int all_fenced(struct link_destination *destination, uint32_t round, struct tern_error *error)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < destination->n_lanes; i++) {
+        if (destination->lanes[i].round >= round)
+            n++;
+        else if (destination->lanes[i].ended)
+            return error_set(error, -ECONNRESET, NULL, "lane %u ended before it fenced round %u", i, round);
+    }
+    return n == destination->n_lanes;
+}
+
+/* Arm, look once more, sleep. */
+static int sleep_for_completion(struct link_destination *destination, uint32_t round, int timeout_ms,
+                                struct tern_error *error)
+{
+    struct ibv_cq *cq;
+    void *context;
+    int r;
+
+    if (ibv_req_notify_cq(destination->cq, 0))
+        return error_set(error, -EIO, NULL, "cannot arm the completion queue");
+    r = reap(destination, error);
+    if (!r)
+        r = all_fenced(destination, round, NULL);
+    if (r)
+        return r > 0 ? 0 : r;
+    r = verbs_sleep(destination->completions->fd, destination->channel->fd, destination->abort_fd, timeout_ms);
+    if (r)
+        return r == -ECANCELED ? canceled(error) : r;
+    while (take_event(destination) > 0)
+        ;
+    if (verbs_sleep(destination->completions->fd, -1, -1, 0) == 0 &&
+        !ibv_get_cq_event(destination->completions, &cq, &context))
+        ibv_ack_cq_events(cq, 1);
+    return 0;
+}
+
+int verbs_wait_fence(struct link_destination *destination, uint32_t round, int timeout_ms, struct tern_error *error)
+{
+    uint64_t deadline_ns = clock_after_ms((uint32_t)timeout_ms);
+    int r;
+
+    for (;;) {
+        r = reap(destination, error);
+        if (!r)
+            r = all_fenced(destination, round, error);
+        if (r)
+            return r > 0 ? 0 : r;
+        r = sleep_for_completion(destination, round, clock_left_ms(deadline_ns), error);
+        if (r)
+            return r;
+    }
+}
+
+/* ---- life ---- */
+
+static int listen_on(struct link_destination *destination, const struct sockaddr *local, uint16_t *port_out,
+                     struct tern_error *error)
+{
+    struct sockaddr_storage address = {0};
+
+    memcpy(&address, local, local->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+    if (rdma_bind_addr(destination->listener, (struct sockaddr *)&address)) {
+        address_set_port(&address, 0); /* the number is taken among rdma_cm's ports: any other */
+        if (rdma_bind_addr(destination->listener, (struct sockaddr *)&address))
+            return verbs_no_rail(&destination->options, local, error);
+    }
+    if (!destination->listener->verbs)
+        return verbs_no_rail(&destination->options, local, error);
+    if (rdma_listen(destination->listener, LINK_LANES_MAX))
+        return error_set(error, -errno, NULL, "cannot listen for lanes: %s", strerror(errno));
+    *port_out = ntohs(rdma_get_src_port(destination->listener));
+    return verbs_device_check(&destination->options, destination->listener, error);
+}
+
+static int make_queues(struct link_destination *destination, struct tern_error *error)
+{
+    struct ibv_context *verbs = destination->listener->verbs;
+
+    destination->pd = ibv_alloc_pd(verbs);
+    destination->completions = ibv_create_comp_channel(verbs);
+    if (destination->completions)
+        destination->cq =
+            ibv_create_cq(verbs, (int)(destination->n_lanes * (RECEIVES + 1)), NULL, destination->completions, 0);
+    if (!destination->pd || !destination->cq)
+        return error_set(error, -errno, NULL, "no protection domain or completion queue: %s", strerror(errno));
+    return 0;
+}
+
+int verbs_destination_open(const struct link_options *options, const struct sockaddr *local,
+                           const uint8_t token[LINK_TOKEN_BYTES], uint16_t *port_out, struct link_destination **out,
+                           struct tern_error *error)
+{
+    struct link_destination *destination = calloc(1, sizeof(*destination));
+    int r = 0;
+
+    if (!destination)
+        return error_set(error, -ENOMEM, NULL, "out of memory for the lanes");
+    destination->n_lanes = options->n_lanes;
+    destination->chunk_bytes = options->chunk_bytes;
+    destination->connect_timeout_ms = options->connect_timeout_ms;
+    destination->options = *options;
+    memcpy(destination->token, token, LINK_TOKEN_BYTES);
+    destination->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    destination->lanes = calloc(options->n_lanes, sizeof(*destination->lanes));
+    destination->channel = verbs_channel();
+    if (destination->abort_fd < 0 || !destination->lanes || !destination->channel ||
+        rdma_create_id(destination->channel, &destination->listener, NULL, RDMA_PS_TCP))
+        r = error_set(error, -errno, NULL, "cannot listen for lanes: %s", strerror(errno));
+    if (!r)
+        r = listen_on(destination, local, port_out, error);
+    if (!r)
+        r = make_queues(destination, error);
+    if (r)
+        verbs_destination_close(destination);
+    else
+        *out = destination;
+    return r;
+}
+
+int verbs_destination_expose(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,
+                             struct tern_error *error)
+{
+    if (region >= LINK_REGIONS_MAX)
+        return error_set(error, -EINVAL, NULL, "region %u is over the %d that a link has", region, LINK_REGIONS_MAX);
+    if (region >= destination->n_regions)
+        destination->n_regions = region + 1;
+    return verbs_region_init(&destination->regions[region], base, length_bytes, destination->chunk_bytes, error);
+}
+
+int verbs_destination_register_chunk(struct link_destination *destination, uint32_t region, uint64_t chunk,
+                                     struct link_key *out, struct tern_error *error)
+{
+    struct verbs_region *memory = &destination->regions[region];
+    int r = verbs_region_register(memory, destination->pd, chunk, destination->chunk_bytes,
+                                  IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, error);
+
+    if (!r)
+        *out = (struct link_key){(uintptr_t)memory->mrs[chunk]->addr, memory->mrs[chunk]->rkey};
+    return r;
+}
+
+void verbs_destination_abort(struct link_destination *destination)
+{
+    uint64_t one = 1;
+    ssize_t n = write(destination->abort_fd, &one, sizeof(one));
+
+    (void)n;
+}
+
+/* A queue pair that does not exist takes no writes. */
+void verbs_destination_teardown(struct link_destination *destination)
+{
+    for (uint32_t i = 0; i < destination->n_lanes; i++)
+        if (destination->lanes[i].id && destination->lanes[i].id->qp) {
+            rdma_disconnect(destination->lanes[i].id);
+            rdma_destroy_qp(destination->lanes[i].id);
+        }
+}
+
+void verbs_destination_close(struct link_destination *destination)
+{
+    if (!destination)
+        return;
+    if (destination->lanes)
+        verbs_destination_teardown(destination);
+    for (uint32_t i = 0; i < destination->n_regions; i++)
+        verbs_region_free(&destination->regions[i]);
+    if (destination->cq)
+        ibv_destroy_cq(destination->cq);
+    if (destination->completions)
+        ibv_destroy_comp_channel(destination->completions);
+    if (destination->pd)
+        ibv_dealloc_pd(destination->pd);
+    for (uint32_t i = 0; destination->lanes && i < destination->n_lanes; i++)
+        if (destination->lanes[i].id)
+            rdma_destroy_id(destination->lanes[i].id);
+    if (destination->listener)
+        rdma_destroy_id(destination->listener);
+    if (destination->channel)
+        rdma_destroy_event_channel(destination->channel);
+    if (destination->abort_fd >= 0)
+        close(destination->abort_fd);
+    free(destination->lanes);
+    free(destination);
+}

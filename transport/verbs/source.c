@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The source's lanes: how they connect and end. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "transport/clock.h"
+#include "transport/error.h"
+#include "transport/verbs/verbs.h"
+
+#define RETRIES     7  /* of a packet that is not acknowledged */
+#define RNR_RETRIES 6  /* receives are posted before they are needed; 7 would be for ever */
+#define ACK_TIMEOUT 18 /* 4.096 us << 18: about a second; a busy soft-RoCE host is slow to answer */
+
+static int lane_queue_pair(struct verbs_lane *lane, struct tern_error *error)
+{
+    struct link_source *source = lane->source;
+    struct ibv_qp_init_attr attributes = {
+        .cap = {.max_send_wr = lane->depth, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1},
+        .qp_type = IBV_QPT_RC,
+    };
+
+    if (!source->pd)
+        source->pd = ibv_alloc_pd(lane->id->verbs);
+    lane->completions = ibv_create_comp_channel(lane->id->verbs);
+    if (!source->pd || !lane->completions)
+        return error_set(error, -errno, NULL, "lane %u: no protection domain or completion channel: %s", lane->index,
+                         strerror(errno));
+    lane->cq = ibv_create_cq(lane->id->verbs, (int)lane->depth + 1, NULL, lane->completions, 0);
+    if (!lane->cq)
+        return error_set(error, -errno, NULL, "lane %u: no completion queue: %s", lane->index, strerror(errno));
+    attributes.send_cq = attributes.recv_cq = lane->cq;
+    if (rdma_create_qp(lane->id, source->pd, &attributes))
+        return error_set(error, -errno, NULL, "lane %u: no queue pair: %s", lane->index, strerror(errno));
+    return 0;
+}
+
+static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+{
+    struct verbs_hello hello = {.lane = lane->index, .n_lanes = lane->source->n_lanes};
+    uint8_t bytes[VERBS_HELLO_BYTES], ack_timeout = ACK_TIMEOUT;
+    struct rdma_conn_param parameters = {.private_data = bytes,
+                                         .private_data_len = sizeof(bytes),
+                                         .responder_resources = 1,
+                                         .initiator_depth = 1,
+                                         .retry_count = RETRIES,
+                                         .rnr_retry_count = RNR_RETRIES};
+
+    memcpy(hello.token, token, sizeof(hello.token));
+    verbs_hello_encode(&hello, bytes);
+    rdma_set_option(lane->id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &ack_timeout, sizeof(ack_timeout));
+    if (rdma_connect(lane->id, &parameters))
+        return error_set(error, -errno, NULL, "lane %u: cannot connect: %s", lane->index, strerror(errno));
+    return verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ESTABLISHED, lane->source->abort_fd, deadline_ns, error);
+}
+
+static int lane_open(struct verbs_lane *lane, const struct link_options *options, const struct sockaddr *peer,
+                     const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+{
+    struct link_source *source = lane->source;
+    struct sockaddr_storage gid_address;
+    int with_gid, r;
+
+    lane->ring = calloc(lane->depth, sizeof(*lane->ring));
+    lane->channel = verbs_channel();
+    if (!lane->ring || !lane->channel || rdma_create_id(lane->channel, &lane->id, lane, RDMA_PS_TCP))
+        return error_set(error, -errno, NULL, "lane %u: no rdma_cm id: %s", lane->index, strerror(errno));
+    with_gid = verbs_gid_address(options, &gid_address, error);
+    if (with_gid && with_gid != -ENOENT)
+        return with_gid;
+    if (rdma_resolve_addr(lane->id, with_gid ? NULL : (struct sockaddr *)&gid_address,
+                          (struct sockaddr *)(uintptr_t)peer, clock_left_ms(deadline_ns)))
+        return verbs_no_rail(options, peer, error);
+    r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ADDR_RESOLVED, source->abort_fd, deadline_ns, error);
+    if (!r)
+        r = verbs_device_check(options, lane->id, error);
+    if (!r && rdma_resolve_route(lane->id, clock_left_ms(deadline_ns)))
+        r = error_set(error, -errno, NULL, "lane %u: no route: %s", lane->index, strerror(errno));
+    if (!r)
+        r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ROUTE_RESOLVED, source->abort_fd, deadline_ns, error);
+    if (!r)
+        r = lane_queue_pair(lane, error);
+    if (!r)
+        r = lane_handshake(lane, token, deadline_ns, error);
+    return r;
+}
+
+static void lane_close(struct verbs_lane *lane)
+{
+    if (lane->id && lane->id->qp) {
+        rdma_disconnect(lane->id);
+        rdma_destroy_qp(lane->id);
+    }
+    if (lane->cq)
+        ibv_destroy_cq(lane->cq);
+    if (lane->completions)
+        ibv_destroy_comp_channel(lane->completions);
+    if (lane->id)
+        rdma_destroy_id(lane->id);
+    if (lane->channel)
+        rdma_destroy_event_channel(lane->channel);
+    free(lane->ring);
+}
+
+static void choose_sizes(struct link_source *source, const struct link_options *options)
+{
+    source->n_lanes = options->n_lanes;
+    source->chunk_bytes = options->chunk_bytes;
+    source->write_bytes_max = options->write_bytes_max ? options->write_bytes_max : VERBS_WRITE_BYTES_MAX;
+    for (uint32_t i = 0; i < source->n_lanes; i++)
+        source->lanes[i] = (struct verbs_lane){
+            .source = source, .index = i, .depth = options->queue_depth ? options->queue_depth : VERBS_DEPTH_DEFAULT};
+}
+
+int verbs_source_open(const struct link_options *options, const struct sockaddr *peer,
+                      const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error)
+{
+    uint64_t deadline_ns = clock_after_ms((uint32_t)options->connect_timeout_ms);
+    struct link_source *source = calloc(1, sizeof(*source));
+    int r = 0;
+
+    if (!source)
+        return error_set(error, -ENOMEM, NULL, "out of memory for the lanes");
+    source->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    source->lanes = calloc(options->n_lanes, sizeof(*source->lanes));
+    if (source->abort_fd < 0 || !source->lanes)
+        r = error_set(error, -ENOMEM, NULL, "out of memory for %u lanes", options->n_lanes);
+    else
+        choose_sizes(source, options);
+    for (uint32_t i = 0; !r && i < source->n_lanes; i++)
+        r = lane_open(&source->lanes[i], options, peer, token, deadline_ns, error);
+    if (r) {
+        verbs_source_close(source);
+        return r;
+    }
+    snprintf(source->device, sizeof(source->device), "%s", ibv_get_device_name(source->lanes[0].id->verbs->device));
+    *out = source;
+    return 0;
+}
+
+void verbs_source_close(struct link_source *source)
+{
+    if (!source)
+        return;
+    for (uint32_t i = 0; i < source->n_regions; i++)
+        verbs_region_free(&source->regions[i]);
+    /* Queue pairs before the domain, the id that lends the device's context last. */
+    for (uint32_t i = 0; i < source->n_lanes; i++)
+        if (source->lanes[i].id && source->lanes[i].id->qp) {
+            rdma_disconnect(source->lanes[i].id);
+            rdma_destroy_qp(source->lanes[i].id);
+        }
+    if (source->pd)
+        ibv_dealloc_pd(source->pd);
+    for (uint32_t i = 0; i < source->n_lanes; i++)
+        lane_close(&source->lanes[i]);
+    if (source->abort_fd >= 0)
+        close(source->abort_fd);
+    free(source->lanes);
+    free(source);
+}
+
+int verbs_source_add(struct link_source *source, uint32_t region, void *base, uint64_t length_bytes,
+                     struct tern_error *error)
+{
+    if (region >= LINK_REGIONS_MAX)
+        return error_set(error, -EINVAL, NULL, "region %u is over the %d that a link has", region, LINK_REGIONS_MAX);
+    if (region >= source->n_regions)
+        source->n_regions = region + 1;
+    return verbs_region_init(&source->regions[region], base, length_bytes, source->chunk_bytes, error);
+}
+
+int verbs_source_register_chunk(struct link_source *source, uint32_t region, uint64_t chunk, struct tern_error *error)
+{
+    return verbs_region_register(&source->regions[region], source->pd, chunk, source->chunk_bytes, 0, error);
+}
+
+void verbs_source_set_key(struct link_source *source, uint32_t region, uint64_t chunk, struct link_key key)
+{
+    source->regions[region].keys[chunk] = key;
+}
+
+void verbs_source_abort(struct link_source *source)
+{
+    uint64_t one = 1;
+    ssize_t n;
+
+    atomic_store(&source->aborted, true);
+    n = write(source->abort_fd, &one, sizeof(one));
+    (void)n;
+}
+
+const char *verbs_source_device(struct link_source *source)
+{
+    return source->device;
+}
