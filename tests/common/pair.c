@@ -2,6 +2,7 @@
 #include "tests/common/pair.h"
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -55,6 +56,21 @@ static int load_state(void *opaque, const void *buffer, size_t length, struct te
     return vm.load_state(vm.opaque, buffer, length, error);
 }
 
+/* The lab runs the same tests over its soft-RoCE device: TERN_TEST_TRANSPORT=verbs, TERN_TEST_HOST and _HOST6. */
+const char *pair_host(bool ipv6)
+{
+    const char *host = getenv(ipv6 ? "TERN_TEST_HOST6" : "TERN_TEST_HOST");
+
+    return host ? host : ipv6 ? "::1" : "127.0.0.1";
+}
+
+static enum tern_transport transport(void)
+{
+    const char *name = getenv("TERN_TEST_TRANSPORT");
+
+    return name && !strcmp(name, "verbs") ? TERN_TRANSPORT_VERBS : TERN_TRANSPORT_TCP;
+}
+
 void pair_init(struct pair *pair, const struct process_guest_config *source,
                const struct process_guest_config *destination, const char *host)
 {
@@ -73,7 +89,7 @@ void pair_init(struct pair *pair, const struct process_guest_config *source,
     tern_options_init(&pair->source_options);
     tern_options_init(&pair->destination_options);
     pair->source_options.host = pair->destination_options.host = host;
-    pair->source_options.transport = TERN_TRANSPORT_TCP;
+    pair->source_options.transport = transport();
     pair->source_options.verify = true;
     pair->source_options.on_event = source_event;
     pair->destination_options.on_event = destination_event;

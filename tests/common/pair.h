@@ -34,6 +34,9 @@ struct pair {
     int fail_resume;                                       /* the destination's resume returns this */
 };
 
+/* The address under test: loopback, or what the environment names. */
+const char *pair_host(bool ipv6);
+
 /* pair_init: both guests (the destination's like the source's unless given), default options over host. Asserts. */
 void pair_init(struct pair *pair, const struct process_guest_config *source,
                const struct process_guest_config *destination, const char *host);

@@ -31,12 +31,12 @@ static void moves(const struct process_guest_config *config, const char *host)
 
 Test(migration, busy_guest_moves, .timeout = 60)
 {
-    moves(&busy, "127.0.0.1");
+    moves(&busy, pair_host(false));
 }
 
 Test(migration, over_ipv6, .timeout = 60)
 {
-    moves(&busy, "::1");
+    moves(&busy, pair_host(true));
 }
 
 Test(migration, guest_that_writes_nothing, .timeout = 60)
@@ -44,14 +44,14 @@ Test(migration, guest_that_writes_nothing, .timeout = 60)
     struct process_guest_config config = busy;
 
     config.working_set_bytes = 0;
-    moves(&config, "127.0.0.1");
+    moves(&config, pair_host(false));
 }
 
 Test(migration, guest_that_never_touched_its_memory, .timeout = 60)
 {
     struct process_guest_config config = {.memory_bytes = 64 * MIB};
 
-    moves(&config, "127.0.0.1");
+    moves(&config, pair_host(false));
 }
 
 Test(migration, hot_and_cold, .timeout = 60)
@@ -60,7 +60,7 @@ Test(migration, hot_and_cold, .timeout = 60)
 
     config.pattern = PROCESS_GUEST_HOT_COLD;
     config.working_set_bytes = 96 * MIB;
-    moves(&config, "127.0.0.1");
+    moves(&config, pair_host(false));
 }
 
 Test(migration, sequential_writer_above_4_gib, .timeout = 60)
@@ -69,7 +69,7 @@ Test(migration, sequential_writer_above_4_gib, .timeout = 60)
 
     config.pattern = PROCESS_GUEST_SEQUENTIAL;
     config.working_set_bytes = 128 * MIB;
-    moves(&config, "127.0.0.1");
+    moves(&config, pair_host(false));
 }
 
 Test(migration, shared_memory, .timeout = 60)
@@ -77,7 +77,7 @@ Test(migration, shared_memory, .timeout = 60)
     struct process_guest_config config = busy;
 
     config.shared = true;
-    moves(&config, "127.0.0.1");
+    moves(&config, pair_host(false));
 }
 
 Test(migration, synchronous_tracker, .timeout = 60)
@@ -85,7 +85,7 @@ Test(migration, synchronous_tracker, .timeout = 60)
     struct process_guest_config config = busy;
 
     config.sync_tracker = true;
-    moves(&config, "127.0.0.1");
+    moves(&config, pair_host(false));
 }
 
 static void reserve_huge_pages(const char *file, int n)
@@ -108,7 +108,7 @@ Test(migration, huge_pages_of_2_mib, .timeout = 60)
 
     reserve_huge_pages("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", 136);
     config.page_bytes = 2 * MIB;
-    moves(&config, "127.0.0.1");
+    moves(&config, pair_host(false));
 }
 
 Test(migration, every_number_of_lanes, .timeout = 120)
@@ -116,7 +116,7 @@ Test(migration, every_number_of_lanes, .timeout = 120)
     for (uint32_t lanes = 1; lanes <= 8; lanes *= 2) {
         struct pair pair;
 
-        pair_init(&pair, &busy, NULL, "127.0.0.1");
+        pair_init(&pair, &busy, NULL, pair_host(false));
         pair.source_options.lanes = lanes;
         pair_run(&pair);
         pair_check_moved(&pair);
@@ -131,7 +131,7 @@ Test(migration, zero_pages_are_not_sent, .timeout = 60)
     struct process_guest_config config = busy;
 
     config.working_set_bytes = 0;
-    pair_init(&pair, &config, NULL, "127.0.0.1");
+    pair_init(&pair, &config, NULL, pair_host(false));
     memset(process_guest_at(pair.source, 4 * MIB), 0, 4 * MIB); /* touched, and zero */
     pair_run(&pair);
     pair_check_moved(&pair);
@@ -150,7 +150,7 @@ Test(migration, page_that_becomes_zero_is_cleared, .timeout = 60)
 {
     struct pair pair;
 
-    pair_init(&pair, &busy, NULL, "127.0.0.1");
+    pair_init(&pair, &busy, NULL, pair_host(false));
     pair.on_source_event = zero_after_round_one;
     pair_run(&pair);
     pair_check_moved(&pair);
@@ -162,7 +162,7 @@ Test(migration, without_verify, .timeout = 60)
 {
     struct pair pair;
 
-    pair_init(&pair, &busy, NULL, "127.0.0.1");
+    pair_init(&pair, &busy, NULL, pair_host(false));
     pair.source_options.verify = false;
     pair_run(&pair);
     pair_check_moved(&pair);
@@ -176,7 +176,7 @@ Test(migration, bandwidth_is_kept, .timeout = 60)
     struct process_guest_config config = busy;
 
     config.working_set_bytes = 0;
-    pair_init(&pair, &config, NULL, "127.0.0.1");
+    pair_init(&pair, &config, NULL, pair_host(false));
     pair.source_options.bandwidth_bps = 800000000; /* 48 MiB take half a second */
     pair_run(&pair);
     pair_check_moved(&pair);
@@ -191,7 +191,7 @@ Test(migration, writer_faster_than_the_network_is_throttled, .timeout = 90)
 
     config.working_set_bytes = 96 * MIB;
     config.dirty_pages_ps = 60000;
-    pair_init(&pair, &config, NULL, "127.0.0.1");
+    pair_init(&pair, &config, NULL, pair_host(false));
     pair.source_options.bandwidth_bps = 1000000000;
     pair_run(&pair);
     pair_check_moved(&pair);
@@ -205,7 +205,7 @@ Test(migration, writer_faster_than_the_network_is_given_up_if_asked, .timeout = 
 
     config.working_set_bytes = 96 * MIB;
     config.dirty_pages_ps = 0; /* as fast as it goes */
-    pair_init(&pair, &config, NULL, "127.0.0.1");
+    pair_init(&pair, &config, NULL, pair_host(false));
     pair.source_options.bandwidth_bps = 1000000000;
     pair.source_options.on_no_converge = TERN_NO_CONVERGE_ABORT;
     pair_run(&pair);
@@ -218,10 +218,10 @@ Test(migration, there_and_back, .timeout = 120)
     struct tern_vm vm;
     struct pair pair, back;
 
-    pair_init(&pair, &busy, NULL, "127.0.0.1");
+    pair_init(&pair, &busy, NULL, pair_host(false));
     pair_run(&pair);
     pair_check_moved(&pair);
-    pair_init(&back, &busy, NULL, "127.0.0.1");
+    pair_init(&back, &busy, NULL, pair_host(false));
     process_guest_destroy(back.source);
     back.source = pair.destination;
     cr_assert_eq(process_guest_load_tracker(back.source, NULL), 0);
