@@ -47,8 +47,11 @@ static int block_interrupts(int *signal_fd_out, struct tern_error *error)
 /* The first interrupt asks the VM process to cancel; a second one ends this program the usual way. */
 static void interrupted(struct watch *watch)
 {
+    struct signalfd_siginfo taken;
     sigset_t set;
 
+    if (read(watch->signal_fd, &taken, sizeof(taken)) != sizeof(taken))
+        return;
     close(watch->signal_fd);
     watch->signal_fd = -1;
     sigemptyset(&set);
