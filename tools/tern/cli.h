@@ -34,6 +34,8 @@ enum cli_exit {
     CLI_EXIT_IN_DOUBT = 3, /* the handover was cut, both ends are paused */
 };
 
+#define CLI_UNSET UINT64_MAX
+
 enum cli_owner { CLI_OWNER_HERE, CLI_OWNER_THERE };
 
 /* Every option of every command; those not given hold cli_values_init's values. Texts are borrowed. */
@@ -54,20 +56,23 @@ struct cli_values {
     bool verify;
     bool json;
     bool quiet;
-    int owner; /* enum cli_owner */
+    int owner; /* #define CLI_UNSET UINT64_MAX
+
+enum cli_owner */
 
     uint64_t memory_bytes;
-    const char *payload;
-    uint64_t fill_bytes;
-    uint64_t working_set_bytes;
+    uint64_t low_bytes;
+    int payload;
+    uint64_t fill_bytes;        /* or CLI_UNSET */
+    uint64_t working_set_bytes; /* likewise */
     uint64_t dirty_pages_ps;
-    int pattern;
+    int pattern; /* enum payload_pattern */
     uint64_t seed;
     const char *kernel;
     const char *initrd;
     const char *append;
-    int backing;
-    int tracker;
+    int backing; /* enum vmm_backing */
+    int tracker; /* enum vmm_tracker */
     const char *serial;
 };
 

@@ -22,10 +22,10 @@ static const struct command commands[CLI_COMMANDS] = {
                     "The process is the VM: it serves SOCK until the guest ends or has migrated away (exit status 0).\n"
                     "Without --kernel the guest is a built-in payload that dirties memory and checks itself.\n",
                     cmd_vm_run},
-    [CLI_VM_RECEIVE] = {"vm receive", "--control SOCK --listen [HOST]:PORT [options]",
-                        "wait for a migration, then run that guest",
-                        "Give the same --memory, --payload or --kernel, and --backing as the source has.\n",
-                        cmd_vm_receive},
+    [CLI_VM_RECEIVE] =
+        {"vm receive", "--control SOCK --listen [HOST]:PORT [options]", "wait for a migration, then run that guest",
+         "Give the same --memory, --low-memory and --backing as the source has; the guest itself comes over.\n",
+         cmd_vm_receive},
     [CLI_MIGRATE] = {"migrate", "--vm SOCK --to HOST:PORT [options]", "migrate a running VM to another host",
                      "Exit status: 0 migrated; 1 failed, the source still has its VM as before; 2 usage;\n"
                      "3 handover in doubt, both ends paused: 'tern resolve' names the owner.\n"

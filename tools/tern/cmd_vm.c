@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* tern vm run, tern vm receive: the reference VMM as a process with a control socket. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/tern/say.h"
+#include "tools/tern/vm_process.h"
+#include "tools/vmm/vmm.h"
+#include "transport/error.h"
+
+/* ---- the VMM as the VM process sees it ---- */
+
+static bool guest_runs(void *guest)
+{
+    return vmm_runs(guest);
+}
+
+static int guest_pause(void *guest, struct tern_error *error)
+{
+    return vmm_pause(guest, error);
+}
+
+static int guest_resume(void *guest, struct tern_error *error)
+{
+    return vmm_resume(guest, error);
+}
+
+static const struct tern_vm *guest_describe(void *guest)
+{
+    return vmm_describe(guest);
+}
+
+static void guest_status(void *guest, struct json_object *into)
+{
+    struct vmm_status status;
+
+    vmm_status(guest, &status);
+    json_object_object_add(into, "payload", json_object_new_boolean(status.is_payload));
+    if (!status.is_payload)
+        return;
+    json_object_object_add(into, "heartbeats", json_object_new_uint64(status.heartbeats));
+    json_object_object_add(into, "step", json_object_new_uint64(status.step));
+    json_object_object_add(into, "sweeps", json_object_new_uint64(status.sweeps));
+}
+
+static int guest_verify(void *guest, struct json_object *into, struct tern_error *error)
+{
+    struct vmm_verdict verdict;
+    int r = vmm_verify(guest, &verdict, error);
+
+    if (r)
+        return r;
+    json_object_object_add(into, "pages", json_object_new_uint64(verdict.pages));
+    json_object_object_add(into, "step", json_object_new_uint64(verdict.step));
+    json_object_object_add(into, "sweeps", json_object_new_uint64(verdict.sweeps));
+    return 0;
+}
+
+static const struct guest_ops vmm_guest = {guest_runs,     guest_pause,  guest_resume,
+                                           guest_describe, guest_status, guest_verify};
+
+/* ---- from options to a machine ---- */
+
+static void on_end(void *opaque, const struct tern_error *failure)
+{
+    vm_process_guest_ended(opaque, failure);
+}
+
+static int open_serial(const char *path, int *fd_out, struct tern_error *error)
+{
+    *fd_out = -1;
+    if (!path)
+        return 0;
+    *fd_out = !strcmp(path, "-") ? dup(STDERR_FILENO) : open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    return *fd_out < 0 ? error_set(error, -errno, NULL, "cannot open %s: %s", path, strerror(errno)) : 0;
+}
+
+static int load_guest(struct vmm *vmm, const struct cli_values *values, struct tern_error *error)
+{
+    const struct vmm_linux linux_guest = {values->kernel, values->initrd, values->append};
+    const struct vmm_payload payload = {
+        .filled_bytes = values->fill_bytes == CLI_UNSET ? values->memory_bytes / 4 : values->fill_bytes,
+        .working_set_bytes =
+            values->working_set_bytes == CLI_UNSET ? values->memory_bytes / 16 : values->working_set_bytes,
+        .dirty_pages_ps = values->dirty_pages_ps,
+        .pattern = (enum payload_pattern)values->pattern,
+        .seed = values->seed,
+    };
+
+    return values->kernel ? vmm_load_linux(vmm, &linux_guest, error) : vmm_load_payload(vmm, &payload, error);
+}
+
+static int make_guest(struct vm_process *process, const struct cli_values *values, int serial_fd, bool receive,
+                      struct vmm **out, struct tern_error *error)
+{
+    const struct vmm_config config = {
+        .memory_bytes = values->memory_bytes,
+        .low_bytes = values->low_bytes,
+        .backing = (enum vmm_backing)values->backing,
+        .tracker = (enum vmm_tracker)values->tracker,
+        .serial_fd = serial_fd,
+        .on_end = on_end,
+        .end_opaque = process,
+    };
+    struct vmm *vmm;
+    int r = vmm_create(&config, &vmm, error);
+
+    if (r)
+        return r;
+    if (!receive)
+        r = load_guest(vmm, values, error);
+    if (!r && !receive)
+        r = vmm_resume(vmm, error);
+    if (r) {
+        vmm_destroy(vmm);
+        return r;
+    }
+    *out = vmm;
+    return 0;
+}
+
+static int run_vm(const struct cli_values *values, bool receive)
+{
+    struct vm_process *process = NULL;
+    struct tern_error error = {0};
+    struct vmm *vmm = NULL;
+    int serial_fd = -1, status = CLI_EXIT_FAILED;
+    int r = open_serial(values->serial, &serial_fd, &error);
+
+    if (!r)
+        r = vm_process_create(values, &engine_libtern, &process, &error);
+    if (!r)
+        r = make_guest(process, values, serial_fd, receive, &vmm, &error);
+    if (r) {
+        say_error(&error);
+    } else {
+        vm_process_set_guest(process, &vmm_guest, vmm,
+                             receive          ? "reference VMM"
+                             : values->kernel ? "Linux"
+                                              : "payload");
+        status = vm_process_run(process, receive);
+    }
+    vmm_destroy(vmm);
+    vm_process_destroy(process);
+    if (serial_fd >= 0)
+        close(serial_fd);
+    return status;
+}
+
+static int usage(const char *message)
+{
+    struct tern_error error;
+
+    error_set(&error, -EINVAL, "'tern vm run --help' lists the options", "%s", message);
+    return say_usage(&error);
+}
+
+int cmd_vm_run(const struct cli_invocation *invocation)
+{
+    const struct cli_values *values = invocation->values;
+
+    if (!values->kernel && (values->initrd || values->append))
+        return usage("--initrd and --append belong to a --kernel");
+    return run_vm(values, false);
+}
+
+int cmd_vm_receive(const struct cli_invocation *invocation)
+{
+    return run_vm(invocation->values, true);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Private to the VMM: the parts of a machine. */
+#ifndef TOOLS_VMM_MACHINE_H
+#define TOOLS_VMM_MACHINE_H
+
+#include <stdatomic.h>
+
+#include "tools/vmm/cpuid.h"
+#include "tools/vmm/memory.h"
+#include "tools/vmm/uart.h"
+#include "tools/vmm/vcpu.h"
+#include "tools/vmm/vmm.h"
+
+struct payload_mailbox;
+
+/* What the payload's heartbeats are used for: to pace it, to report it, and to hold it still where its mailbox is true.
+ */
+struct heartbeat {
+    _Atomic uint64_t count, step, sweeps;
+    uint64_t due_ns; /* vCPU's thread only */
+
+    pthread_mutex_t lock; /* guards hold and held */
+    pthread_cond_t changed;
+    bool hold, held;
+};
+
+struct vmm {
+    struct vmm_config config;
+    int kvm_fd, vm_fd;
+    struct memory memory;
+    struct vcpu vcpu;
+    struct cpuid cpuid; /* what the guest was given */
+    struct uart uart;   /* the vCPU's thread, or whoever has it paused */
+    bool irq_level;
+    struct heartbeat heartbeat;
+    _Atomic uint32_t throttle_percent;
+    struct tern_tracker tracker;
+    struct tern_vm description;
+};
+
+/* io.c: 0, 1: the guest has reset itself, -errno */
+int io_exit(struct vmm *vmm, struct kvm_run *run, struct tern_error *error);
+
+/* heartbeat.c: the guest has done a batch. */
+int heartbeat_take(struct vmm *vmm, struct tern_error *error);
+void heartbeat_init(struct heartbeat *heartbeat);
+void heartbeat_destroy(struct heartbeat *heartbeat);
+/* heartbeat_hold: on 0 the guest stands at a heartbeat until heartbeat_release. */
+int heartbeat_hold(struct vmm *vmm, struct tern_error *error);
+void heartbeat_release(struct vmm *vmm);
+
+/* linux_boot.c: kernel, initrd, boot parameters, registers. */
+int linux_load(struct vmm *vmm, const struct vmm_linux *linux_guest, struct tern_error *error);
+
+#endif
