@@ -16,11 +16,26 @@
 #define CMOS_DATA     0x71u
 #define GUEST_RESET   1
 
-static void send_byte(const struct vmm *vmm, uint8_t byte)
+/* Losing output is better than a guest that waits for its terminal. */
+void io_flush_serial(struct vmm *vmm)
 {
-    /* Losing output is better than a guest that waits for its terminal. */
-    if (vmm->config.serial_fd >= 0 && write(vmm->config.serial_fd, &byte, 1) != 1)
+    struct serial_out *out = &vmm->serial_out;
+
+    if (out->length && write(vmm->config.serial_fd, out->bytes, out->length) != (ssize_t)out->length)
+        out->lost = true;
+    out->length = 0;
+}
+
+/* A line at a time, but for a terminal, where somebody waits for a prompt. */
+static void send_byte(struct vmm *vmm, uint8_t byte)
+{
+    struct serial_out *out = &vmm->serial_out;
+
+    if (vmm->config.serial_fd < 0)
         return;
+    out->bytes[out->length++] = byte;
+    if (byte == '\n' || out->length == sizeof(out->bytes) || isatty(vmm->config.serial_fd))
+        io_flush_serial(vmm);
 }
 
 static void set_line(struct vmm *vmm)

@@ -24,6 +24,13 @@ struct heartbeat {
     bool hold, held;
 };
 
+/* What the guest has sent and is not written yet. */
+struct serial_out {
+    uint8_t bytes[256];
+    size_t length;
+    bool lost;
+};
+
 struct vmm {
     struct vmm_config config;
     int kvm_fd, vm_fd;
@@ -32,6 +39,7 @@ struct vmm {
     struct cpuid cpuid; /* what the guest was given */
     struct uart uart;   /* the vCPU's thread, or whoever has it paused */
     bool irq_level;
+    struct serial_out serial_out; /* likewise */
     struct heartbeat heartbeat;
     _Atomic uint32_t throttle_percent;
     struct tern_tracker tracker;
@@ -40,6 +48,8 @@ struct vmm {
 
 /* io.c: 0, 1: the guest has reset itself, -errno */
 int io_exit(struct vmm *vmm, struct kvm_run *run, struct tern_error *error);
+/* The vCPU stands still. */
+void io_flush_serial(struct vmm *vmm);
 
 /* heartbeat.c: the guest has done a batch. */
 int heartbeat_take(struct vmm *vmm, struct tern_error *error);

@@ -201,6 +201,7 @@ void vmm_destroy(struct vmm *vmm)
         return;
     heartbeat_release(vmm);
     vcpu_destroy(&vmm->vcpu);
+    io_flush_serial(vmm);
     tern_tracker_destroy(&vmm->tracker);
     if (vmm->vm_fd >= 0)
         close(vmm->vm_fd);
@@ -229,7 +230,10 @@ int vmm_load_linux(struct vmm *vmm, const struct vmm_linux *linux_guest, struct 
 
 int vmm_pause(struct vmm *vmm, struct tern_error *error)
 {
-    return vcpu_pause(&vmm->vcpu, error);
+    int r = vcpu_pause(&vmm->vcpu, error);
+
+    io_flush_serial(vmm);
+    return r;
 }
 
 int vmm_resume(struct vmm *vmm, struct tern_error *error)
