@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the trackers see of a real vCPU: exactly the pages of the steps that it took, no fewer and no more, but for the
- * payload's own few pages (stack, mailbox, page tables). */
+/* What the trackers see of a real vCPU: every page of the steps that it took, and no page that it never touches. A page
+ * that the payload's sweep only read may be among them: KVM counts what it maps writable as written. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,13 +26,15 @@ struct dirty {
     uint64_t words[2][REGION_WORDS];
 };
 
-static void set(struct dirty *dirty, const struct payload_mailbox *box, uint64_t page)
+/* The word of a data page's bit, and its bit. */
+static uint64_t *bit_of(struct dirty *dirty, const struct payload_mailbox *box, uint64_t page, uint64_t *bit)
 {
     uint64_t address = payload_address(box, page);
     int region = address >= MEMORY_HIGH_ADDRESS;
     uint64_t index = (address - (region ? MEMORY_HIGH_ADDRESS : 0)) / TERN_PAGE_BYTES;
 
-    dirty->words[region][index / 64] |= 1ull << index % 64;
+    *bit = 1ull << index % 64;
+    return &dirty->words[region][index / 64];
 }
 
 /* Fetch, and clear what was fetched where that is a step of its own. */
@@ -54,23 +56,24 @@ static void take(struct machine *machine, struct dirty *dirty)
 static void expect(const struct payload_mailbox *box, uint64_t from, uint64_t to, struct dirty *dirty)
 {
     memset(dirty, 0, sizeof(*dirty));
-    for (uint64_t step = from + 1; step <= to; step++)
-        set(dirty, box,
-            pick_page((enum payload_pattern)box->pattern, box->working_pages, step, chain_at(box->seed, step)));
+    for (uint64_t step = from + 1; step <= to; step++) {
+        uint64_t bit,
+            page = pick_page((enum payload_pattern)box->pattern, box->working_pages, step, chain_at(box->seed, step));
+
+        *bit_of(dirty, box, page, &bit) |= bit;
+    }
 }
 
-static void compare(const struct payload_mailbox *box, const struct dirty *seen, const struct dirty *expected)
+static void compare(const struct payload_mailbox *box, struct dirty *seen, struct dirty *expected)
 {
-    const uint64_t first_data = box->low_address / TERN_PAGE_BYTES;
+    for (uint64_t page = 0; page < box->low_pages + box->high_pages; page++) {
+        uint64_t bit;
+        bool is_seen = *bit_of(seen, box, page, &bit) & bit, is_expected = *bit_of(expected, box, page, &bit) & bit;
 
-    for (int region = 0; region < 2; region++)
-        for (uint64_t page = region ? 0 : first_data; page < REGION_PAGES; page++) {
-            uint64_t bit = 1ull << page % 64, word = page / 64;
-
-            cr_assert_eq(!(seen->words[region][word] & bit), !(expected->words[region][word] & bit),
-                         "region %d page %llu: %s", region, (unsigned long long)page,
-                         seen->words[region][word] & bit ? "seen, not written" : "written, not seen");
-        }
+        cr_assert(is_seen || !is_expected, "data page %llu: written, not seen", (unsigned long long)page);
+        cr_assert(!is_seen || page < box->working_pages, "data page %llu: seen, never touched",
+                  (unsigned long long)page);
+    }
     cr_assert(seen->words[0][0] >> (PAYLOAD_MAILBOX / TERN_PAGE_BYTES) & 1, "the mailbox was written");
 }
 

@@ -35,6 +35,7 @@ static void set_options(struct move *move, bool ipv6)
     tern_options_init(&move->source_options);
     move->source_options.host = pair_host(ipv6);
     move->source_options.verify = true;
+    move->source_options.downtime_limit_ns = 3000000000ull; /* emulated hosts are slow; speed is not tested here */
     move->source_options.transport =
         transport && !strcmp(transport, "verbs") ? TERN_TRANSPORT_VERBS : TERN_TRANSPORT_TCP;
     tern_options_init(&move->destination_options);

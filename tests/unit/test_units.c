@@ -127,6 +127,8 @@ Test(units, the_error_names_the_remedy, .timeout = 10)
     cr_assert_eq(units_parse_size("512", &value, &error), -EINVAL);
     cr_assert_str_eq(error.message, "size '512' has no unit");
     cr_assert_str_eq(error.hint, "write it like 512M or 1.5G");
+    cr_assert_eq(units_parse_size("0", &value, &error), 0, "nothing needs no unit");
+    cr_assert_eq(value, 0);
     cr_assert_eq(units_parse_duration("5m", &value, &error), -EINVAL);
     cr_assert_str_eq(error.message, "'5m' is not a duration");
 }

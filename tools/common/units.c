@@ -110,6 +110,10 @@ static int parse(const char *text, const struct unit *units, const char *what, c
     struct decimal d;
     int r = split(text, &d);
 
+    if (!strcmp(text, "0")) { /* nothing is nothing in any unit */
+        *out = 0;
+        return 0;
+    }
     if (!r) {
         r = -EINVAL;
         for (const struct unit *u = units; u->name; u++)
