@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One side of one migration, in a process of its own: what that process has resident is that side's.
+ * The child ends with its parent. It says first that it is ready, and at the end how it went. */
+#ifndef PERF_SIDE_H
+#define PERF_SIDE_H
+
+#include <sys/types.h>
+
+#include "perf/cli.h"
+#include "perf/memory.h"
+
+struct side_config {
+    const struct perf_values *values; /* borrowed until side_start has returned */
+    enum tern_side side;
+    const char *host; /* source: the destination's. destination: where to listen, NULL: anywhere */
+    uint16_t port;    /* destination: UINT16_MAX is any free one */
+    bool alone;       /* source: the destination is on another host and may come late */
+};
+
+struct side {
+    pid_t pid; /* 0: not there */
+    int fd;
+    enum tern_side which;
+};
+
+/* code         of the run: 0, or -errno with error
+ * steps_ps     pages that the guest wrote a second, from its start until the run's end */
+struct side_report {
+    int code;
+    struct tern_error error;
+    struct tern_result result;
+    struct memory_use memory;
+    uint64_t steps_ps;
+};
+
+/* side_start: fork it, and wait until it is ready: the source's guest is filled and runs next, the destination listens.
+ * port_out     destination: where; may be NULL */
+int side_start(const struct side_config *config, struct side *out, uint16_t *port_out, struct tern_error *error);
+/* side_finish: wait for the end. returns 0 with *out whose code says how the run went, or -errno: the process died */
+int side_finish(struct side *side, struct side_report *out, struct tern_error *error);
+/* side_kill: end it, whatever it does. Takes one that is not there. */
+void side_kill(struct side *side);
+
+#endif
