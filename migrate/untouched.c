@@ -13,6 +13,9 @@
 
 #define PAGEMAP_PRESENT (1ull << 63)
 #define PAGEMAP_SWAPPED (1ull << 62)
+#define PAGEMAP_UFFD_WP (1ull << 57)
+#define PAGEMAP_FRAME   ((1ull << 55) - 1)
+#define WP_MARKER_FRAME (31u | 1u << 5) /* swap type SWP_PTE_MARKER, offset PTE_MARKER_UFFD_WP: the same since 5.19 */
 #define BLOCK_ENTRIES   1024u
 
 struct piece {
@@ -23,6 +26,15 @@ struct piece {
 static void all_touched(uint64_t base, uint64_t from, uint64_t to, uint64_t *touched)
 {
     bitmap_set_range(touched, (from - base) / TERN_PAGE_BYTES, (to - from) / TERN_PAGE_BYTES);
+}
+
+/* A userfaultfd that write-protects a page which was never there leaves a marker, which looks like a page in swap. Its
+ * kind is shown to the privileged only; for others it counts as touched. */
+static bool is_touched(uint64_t entry)
+{
+    bool is_marker = (entry & PAGEMAP_UFFD_WP) && (entry & PAGEMAP_FRAME) == WP_MARKER_FRAME;
+
+    return (entry & PAGEMAP_PRESENT) || ((entry & PAGEMAP_SWAPPED) && !is_marker);
 }
 
 /* Private anonymous memory: what is neither present nor swapped out was never written. */
@@ -42,7 +54,7 @@ static void touched_by_pagemap(int pagemap, uint64_t base, uint64_t from, uint64
             return;
         }
         for (uint64_t i = 0; i < n; i++)
-            if (entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED))
+            if (is_touched(entries[i]))
                 bitmap_set_range(touched, (from - base) / TERN_PAGE_BYTES + i, 1);
         from += n * TERN_PAGE_BYTES;
     }
