@@ -36,6 +36,7 @@ struct perf_values {
     uint64_t downtime_limit_ns;
     bool verify;
     uint64_t memory_bytes;
+    bool populate;
     uint64_t random_bytes;
     uint64_t working_set_bytes;
     uint64_t dirty_pages_ps;

@@ -106,6 +106,13 @@ static const struct option_spec specs[] = {
      .group = "Guest",
      .help =
          "pages behind it: 4K (the default; transparent huge pages where the kernel has them) or 2M from hugetlbfs"},
+    {.name = "populate",
+     .kind = OPTION_FLAG,
+     AT(populate),
+     .commands = BOTH | LISTEN,
+     .group = "Guest",
+     .help = "give the destination's guest all its pages before, as a VMM with preallocated memory does; else each "
+             "comes, and is cleared, when data for it arrives, and the rates count that too"},
     {.name = "random",
      .argument = "SIZE",
      .kind = OPTION_SIZE,

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,6 +77,9 @@ static int make_guest(const struct side_config *config, struct process_guest **o
     if (r)
         return error_set(error, r, NULL, "%s", error->message[0] ? error->message : "no memory for the guest");
     process_guest_describe(*out, vm);
+    for (uint32_t i = 0; values->populate && config->side == TERN_SIDE_DESTINATION && i < vm->n_regions; i++)
+        if (madvise(vm->regions[i].base, vm->regions[i].length_bytes, MADV_POPULATE_WRITE))
+            return error_set(error, -errno, NULL, "cannot populate the guest's memory: %s", strerror(errno));
     return 0;
 }
 
