@@ -72,18 +72,21 @@ static void one_step(struct process_guest *guest)
     atomic_store_explicit(&guest->steps, step + 1, memory_order_relaxed);
 }
 
-static void sleep_until(struct timespec *at, uint64_t ns)
+/* Until the next tick, or until a pause: a vCPU that halts is kicked out at once. With the lock. */
+static void sleep_until(struct process_guest *guest, struct timespec *at, uint64_t ns)
 {
     at->tv_nsec += (long)ns;
     while (at->tv_nsec >= (long)NS_PER_SECOND) {
         at->tv_nsec -= (long)NS_PER_SECOND;
         at->tv_sec++;
     }
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, at, NULL);
+    while (guest->run && !guest->ending && pthread_cond_timedwait(&guest->changed, &guest->lock, at) != ETIMEDOUT)
+        ;
 }
 
-/* One tick's steps, less what the throttle takes. A guest that fell behind does not catch up: no vCPU does. */
-static void one_tick(struct process_guest *guest, uint32_t throttle_percent, double *owed, struct timespec *at)
+/* One tick's steps, less what the throttle takes. A guest that fell behind does not catch up: no vCPU does.
+ * returns  whether to sleep until the next tick */
+static bool one_tick(struct process_guest *guest, uint32_t throttle_percent, double *owed, struct timespec *at)
 {
     uint64_t begin_ns, now_ns;
     struct timespec now;
@@ -91,16 +94,13 @@ static void one_tick(struct process_guest *guest, uint32_t throttle_percent, dou
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (now.tv_sec > at->tv_sec || (now.tv_sec == at->tv_sec && now.tv_nsec > at->tv_nsec + 5000000))
         *at = now;
-    if (!guest->config.working_set_bytes) {
-        sleep_until(at, TICK_NS);
-        return;
-    }
+    if (!guest->config.working_set_bytes)
+        return true;
     if (guest->config.dirty_pages_ps) {
         *owed += (double)guest->config.dirty_pages_ps * (100 - throttle_percent) / 100 * TICK_NS / NS_PER_SECOND;
         for (; *owed >= 1; *owed -= 1)
             one_step(guest);
-        sleep_until(at, TICK_NS);
-        return;
+        return true;
     }
     begin_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
     do {
@@ -109,8 +109,7 @@ static void one_tick(struct process_guest *guest, uint32_t throttle_percent, dou
         clock_gettime(CLOCK_MONOTONIC, &now);
         now_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
     } while (now_ns - begin_ns < TICK_NS * (100 - throttle_percent) / 100);
-    if (throttle_percent)
-        sleep_until(at, TICK_NS);
+    return throttle_percent > 0;
 }
 
 static void *guest_main(void *argument)
@@ -122,6 +121,7 @@ static void *guest_main(void *argument)
     pthread_mutex_lock(&guest->lock);
     while (!guest->ending) {
         uint32_t percent = guest->throttle_percent;
+        bool sleeps;
 
         if (!guest->run) {
             guest->running = false;
@@ -131,8 +131,10 @@ static void *guest_main(void *argument)
         }
         guest->running = true;
         pthread_mutex_unlock(&guest->lock);
-        one_tick(guest, percent, &owed, &at);
+        sleeps = one_tick(guest, percent, &owed, &at);
         pthread_mutex_lock(&guest->lock);
+        if (sleeps)
+            sleep_until(guest, &at, TICK_NS);
     }
     guest->running = false;
     pthread_cond_broadcast(&guest->changed);
@@ -149,6 +151,7 @@ static int guest_pause(void *opaque, struct tern_error *error)
     (void)error;
     pthread_mutex_lock(&guest->lock);
     guest->run = false;
+    pthread_cond_broadcast(&guest->changed);
     while (guest->running)
         pthread_cond_wait(&guest->changed, &guest->lock);
     pthread_mutex_unlock(&guest->lock);
@@ -251,6 +254,7 @@ int process_guest_create(const struct process_guest_config *config, bool fill, s
                          struct tern_error *error)
 {
     struct process_guest *guest = calloc(1, sizeof(*guest));
+    pthread_condattr_t attributes;
     int r;
 
     if (!guest)
@@ -259,7 +263,10 @@ int process_guest_create(const struct process_guest_config *config, bool fill, s
     if (!guest->config.page_bytes)
         guest->config.page_bytes = TERN_PAGE_BYTES;
     pthread_mutex_init(&guest->lock, NULL);
-    pthread_cond_init(&guest->changed, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&guest->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
     r = map_region(guest, 0, config->memory_bytes - config->high_bytes, 0, "low", error);
     if (!r && config->high_bytes)
         r = map_region(guest, 1, config->high_bytes, HIGH_ADDRESS, "high", error);

@@ -211,12 +211,14 @@ void tcp_destination_teardown(struct link_destination *destination)
     pthread_mutex_lock(&destination->lock);
     destination->torn = true; /* no lane is adopted any more */
     pthread_mutex_unlock(&destination->lock);
+    for (uint32_t i = 0; i < destination->n_lanes; i++) /* all of them end at once: the guest stands still meanwhile */
+        if (destination->receivers[i].fd >= 0)
+            shutdown(destination->receivers[i].fd, SHUT_RDWR);
     for (uint32_t i = 0; i < destination->n_lanes; i++) {
         struct receiver *receiver = &destination->receivers[i];
 
         if (receiver->fd < 0)
             continue;
-        shutdown(receiver->fd, SHUT_RDWR);
         pthread_join(receiver->thread, NULL);
         close(receiver->fd);
         receiver->fd = -1;
