@@ -34,6 +34,7 @@ struct perf_values {
     int gid_index;
     uint64_t lanes;
     uint64_t downtime_limit_ns;
+    uint64_t bandwidth_bps;
     bool verify;
     uint64_t memory_bytes;
     bool populate;

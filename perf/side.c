@@ -56,6 +56,7 @@ static void fill_options(const struct side_config *config, struct tern_options *
     options->gid_index = values->gid_index;
     options->lanes = (uint32_t)values->lanes;
     options->downtime_limit_ns = values->downtime_limit_ns;
+    options->bandwidth_bps = values->bandwidth_bps;
     options->verify = values->verify;
 }
 
