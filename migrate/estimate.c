@@ -18,6 +18,9 @@
 #define FIRST_SHARE 0.5
 /* Where rounds have sent nothing but zero pages, so far. */
 #define ASSUMED_BYTES_PS 125e6
+/* Pages wait for their digests, and none was measured yet. Low: the wait for them costs no downtime, and then it is
+ * measured. */
+#define ASSUMED_DIGEST_PAGES_PS 250e3
 /* What a peak loses with each new sample. */
 #define PEAK_DECAY 0.75
 
@@ -130,9 +133,9 @@ static double fixed_ns(const struct estimate *estimate)
 
 static double backlog_ns(const struct estimate *estimate)
 {
-    if (estimate->digest_pages_ps <= 0)
-        return 0;
-    return (double)estimate->digest_backlog_pages / estimate->digest_pages_ps * NS_PER_S;
+    double rate = estimate->digest_pages_ps > 0 ? estimate->digest_pages_ps : ASSUMED_DIGEST_PAGES_PS;
+
+    return (double)estimate->digest_backlog_pages / rate * NS_PER_S;
 }
 
 uint64_t estimate_backlog_ns(const struct estimate *estimate)

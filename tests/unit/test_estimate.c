@@ -154,6 +154,23 @@ Test(estimate, digests_owed_are_in_the_downtime_but_not_fixed)
     near(estimate_backlog_ns(&estimate), 2 * MS);
 }
 
+/* The destination begins to digest when it acknowledges the first round: it owes much, and has measured nothing. */
+Test(estimate, digests_owed_count_before_any_was_measured)
+{
+    struct estimate estimate;
+    uint64_t plain;
+
+    estimate_init(&estimate, 4096);
+    add(&estimate, 1000 * MIB, S, 0, S);
+    plain = estimate_downtime_ns(&estimate, 0);
+    estimate_set_digest(&estimate, 0, 0);
+    cr_assert_eq(estimate_backlog_ns(&estimate), 0);
+    cr_assert_eq(estimate_downtime_ns(&estimate, 0), plain);
+    estimate_set_digest(&estimate, 1000 * MIB / 4096, 0);
+    cr_assert_gt(estimate_backlog_ns(&estimate), 100 * MS);
+    near(estimate_downtime_ns(&estimate, 0), plain + estimate_backlog_ns(&estimate));
+}
+
 Test(estimate, no_sample_overflows)
 {
     struct estimate estimate;
