@@ -17,6 +17,9 @@
 /* The longest single wait for the destination's digests. */
 #define SETTLE_NS_MAX 1000000000ull
 
+/* Between rounds that are to show whether the switchover itself is too slow for the limit. */
+#define FIXED_PAUSE_NS 10000000ull
+
 #define NS_PER_S  1e9
 #define NS_PER_MS 1e6
 
@@ -220,7 +223,12 @@ static void raise_throttle(struct converge *converge, const struct converge_roun
 
 static void decide_stalled(struct converge *converge, const struct converge_round *round, struct converge_decision *out)
 {
-    if (!fits(converge, round->fixed_ns))
+    bool too_slow = !fits(converge, round->fixed_ns);
+
+    /* One moment in which this machine was busy elsewhere weighs on the estimates of several rounds. */
+    if (too_slow && converge->stalled < CONVERGE_FIXED_ROUNDS && round->round < CONVERGE_ROUNDS_MAX)
+        out->settle_ns = FIXED_PAUSE_NS;
+    else if (too_slow)
         decide_helpless(converge, round, "the downtime limit is below what a switchover takes with nothing dirty",
                         false, out);
     else if (round->round >= CONVERGE_ROUNDS_MAX)

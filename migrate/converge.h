@@ -10,8 +10,8 @@
  *      rounds still shrink: go on;
  *   4. they have not for CONVERGE_STALL_ROUNDS: throttle by a step more, judged anew after each step, or give up.
  *      Where throttling cannot help (the VMM cannot; 99 % is reached; the downtime with nothing dirty is over the limit
- *      already) a deadline is the consent to miss the limit: with one, switch over at it (at once, if
- *      waiting cannot help); without one, give up, and say what limit would do.
+ *      already, for CONVERGE_FIXED_ROUNDS) a deadline is the consent to miss the limit: with one, switch over at it
+ *      (at once, if waiting cannot help); without one, give up, and say what limit would do.
  * Invariant: the number of decisions before an end is bounded, whatever the guest does (CONVERGE_ROUNDS_MAX).
  * Every decision but CONTINUE has a text for the user, with the figures it rests on.
  */
@@ -23,8 +23,9 @@
 
 #include "migrate/tern.h"
 
-#define CONVERGE_STALL_ROUNDS    3u /* rounds without progress before anything is done */
-#define CONVERGE_THROTTLE_ROUNDS 2u /* and before each further step */
+#define CONVERGE_STALL_ROUNDS    3u  /* rounds without progress before anything is done */
+#define CONVERGE_FIXED_ROUNDS    16u /* and before the switchover itself is taken for too slow */
+#define CONVERGE_THROTTLE_ROUNDS 2u  /* and before each further step */
 #define CONVERGE_THROTTLE_FIRST  20u
 #define CONVERGE_THROTTLE_STEP   10u
 #define CONVERGE_THROTTLE_LAST   99u
