@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What runs on both virtual hosts for perf/figures --lab: ib_write_bw, migrations, ib_write_bw again. Host a is the
-# destination and serves; host b leaves the figures in the shared folder: before, after (Gb/s), migrate.json.
+# What runs on both virtual hosts for perf/figures --lab: in turn ib_write_bw and a migration, so that each migration has
+# one before and one after it. Host a is the destination and serves; host b leaves in the shared folder bw.0 to bw.N
+# (Gb/s) and run.1 to run.N (JSON).
 . tests/lab/lib.sh
 
-bytes=65536 writes=2000 runs=3
+bytes=65536 writes=1000 runs=3
 
-# write_bw NAME PORT
 write_bw()
 {
-    local test=(ib_write_bw -R -F -p "$2" -s "$bytes" -n "$writes" --report_gbits)
+    local test=(ib_write_bw -R -F -p $((18700 + $1)) -s "$bytes" -n "$writes" --report_gbits)
     if [[ $TERN_LAB_HOST = a ]]; then
         "${test[@]}" &
         sleep 1 # rdma_cm listeners show nowhere; the other host tries again if this was too short
@@ -19,8 +19,8 @@ write_bw()
     fi
     lab_wait "listening.$1"
     for _ in 1 2 3; do
-        if "${test[@]}" "$TERN_LAB_PEER" >"$TERN_LAB_OUT/$1.text"; then
-            awk -v b="$bytes" '$1 == b {print $4}' "$TERN_LAB_OUT/$1.text" | grep . >"$TERN_LAB_OUT/$1"
+        if "${test[@]}" "$TERN_LAB_PEER" >"$TERN_LAB_OUT/bw.text"; then
+            awk -v b="$bytes" '$1 == b {print $4}' "$TERN_LAB_OUT/bw.text" | grep . >"$TERN_LAB_OUT/bw.$1"
             return
         fi
         sleep 1
@@ -31,16 +31,18 @@ write_bw()
 migrate()
 {
     if [[ $TERN_LAB_HOST = a ]]; then
-        tern-perf migrate --listen "$TERN_LAB_SELF:7471" --memory 512M --transport verbs --repeat "$runs"
+        tern-perf migrate --listen "$TERN_LAB_SELF:7471" --memory 512M --transport verbs
     else
-        tern-perf migrate --to "$TERN_LAB_PEER:7471" --memory 512M --random 256M --transport verbs --repeat "$runs" \
-            --json >"$TERN_LAB_OUT/migrate.json"
+        tern-perf migrate --to "$TERN_LAB_PEER:7471" --memory 512M --random 256M --transport verbs --json \
+            >"$TERN_LAB_OUT/run.$1"
     fi
 }
 
-plan 3
-check --time 60 "ib_write_bw before" write_bw before 18700
-lab_meet migrate 60
-check --time 120 "migrations" migrate
-lab_meet after 120
-check --time 60 "ib_write_bw after" write_bw after 18701
+plan $((2 * runs + 1))
+check --time 60 "ib_write_bw, 0" write_bw 0
+for ((i = 1; i <= runs; i++)); do
+    lab_meet "bw.$i" 60
+    check --time 90 "migration $i" migrate "$i"
+    lab_meet "run.$i" 90
+    check --time 60 "ib_write_bw, $i" write_bw "$i"
+done
