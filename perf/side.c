@@ -75,8 +75,11 @@ static int make_guest(const struct side_config *config, struct process_guest **o
     };
     int r = process_guest_create(&guest, config->side == TERN_SIDE_SOURCE, out, error);
 
+    if (r && !error->message[0])
+        error_set(error, r, NULL, "no memory for the guest");
+    error->code = r;
     if (r)
-        return error_set(error, r, NULL, "%s", error->message[0] ? error->message : "no memory for the guest");
+        return r;
     process_guest_describe(*out, vm);
     for (uint32_t i = 0; values->populate && config->side == TERN_SIDE_DESTINATION && i < vm->n_regions; i++)
         if (madvise(vm->regions[i].base, vm->regions[i].length_bytes, MADV_POPULATE_WRITE))
