@@ -6,7 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STEP_WAIT_MS 10000
+#define STEP_WAIT_MS     10000
+#define EMULATED_STOP_NS 1000000000ull /* what an emulated host manages at its slowest; tests do not judge speed */
 
 static void source_event(void *opaque, const struct tern_event *event)
 {
@@ -91,6 +92,8 @@ void pair_init(struct pair *pair, const struct process_guest_config *source,
     pair->source_options.host = pair->destination_options.host = host;
     pair->source_options.transport = transport();
     pair->source_options.verify = true;
+    if (pair->source_options.transport == TERN_TRANSPORT_VERBS)
+        pair->source_options.downtime_limit_ns = EMULATED_STOP_NS;
     pair->source_options.on_event = source_event;
     pair->destination_options.on_event = destination_event;
     pair->source_options.event_opaque = pair->destination_options.event_opaque = pair;

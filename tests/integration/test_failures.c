@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What must not happen: bad peers, misfits, kills and cancels. In each the source's guest runs on. */
-#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <signal.h>
@@ -14,6 +13,7 @@
 
 #include "migrate/wire.h"
 #include "tests/common/pair.h"
+#include "transport/address.h"
 #include "transport/preamble.h"
 
 #define MIB (1ull << 20)
@@ -157,12 +157,12 @@ Test(verify, data_in_a_page_that_was_never_sent_is_refused, .timeout = 60)
 
 static int dial(uint16_t port)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct timeval limit = {.tv_sec = 10};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct tern_error error = {0};
+    int fd;
 
+    cr_assert_eq(address_connect(pair_host(false), port, 5000, NULL, NULL, &fd, &error), 0, "%s", error.message);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     return fd;
 }
 
