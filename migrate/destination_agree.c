@@ -52,6 +52,11 @@ static int choose_transport(struct tern_destination *destination, struct wire_he
     if (here.wanted != TERN_TRANSPORT_TCP)
         here.verbs_usable = !link_verbs.usable(&destination->link_options, local, TERN_SIDE_DESTINATION, ack->device,
                                                sizeof(ack->device), &why);
+    if (destination->options.device && here.wanted != TERN_TRANSPORT_TCP && !here.verbs_usable) {
+        if (error) /* asked for by name: tcp would not be what was meant */
+            *error = why;
+        return why.code;
+    }
     here.no_verbs = why.message;
     r = transport_choose(&destination->hello, &here, ack->reason, error);
     if (r < 0)

@@ -179,6 +179,20 @@ void address_set_port(struct sockaddr_storage *address, uint16_t port)
         ((struct sockaddr_in *)address)->sin_port = htons(port);
 }
 
+const char *address_host_text(const struct sockaddr *address, char text[ADDRESS_TEXT_BYTES])
+{
+    struct sockaddr_storage plain = {0};
+
+    memcpy(&plain, address, address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+    address_unmap(&plain);
+    snprintf(text, ADDRESS_TEXT_BYTES, "?");
+    if (plain.ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&plain)->sin6_addr, text, ADDRESS_TEXT_BYTES);
+    else
+        inet_ntop(AF_INET, &((struct sockaddr_in *)&plain)->sin_addr, text, ADDRESS_TEXT_BYTES);
+    return text;
+}
+
 const char *address_text(const struct sockaddr *address, char text[ADDRESS_TEXT_BYTES])
 {
     struct sockaddr_storage plain = {0};

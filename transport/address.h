@@ -24,6 +24,9 @@ int address_listen(const char *host, uint16_t port, int *fd_out, uint16_t *port_
 /* address_text: "10.0.0.2:7471", "[fd00::1]:7471"; IPv4 within IPv6 is shown as IPv4. Returns text. */
 const char *address_text(const struct sockaddr *address, char text[ADDRESS_TEXT_BYTES]);
 
+/* address_host_text: the same without the port: "10.0.0.2", "fd00::1". Returns text. */
+const char *address_host_text(const struct sockaddr *address, char text[ADDRESS_TEXT_BYTES]);
+
 /* address_unmap: IPv4 within IPv6 becomes plain IPv4, which is what rdma_cm and routing want. */
 void address_unmap(struct sockaddr_storage *address);
 void address_set_port(struct sockaddr_storage *address, uint16_t port);

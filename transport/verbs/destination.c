@@ -35,6 +35,7 @@ struct link_destination {
     struct ibv_cq *cq;
     struct target_lane *lanes;
     struct verbs_region regions[LINK_REGIONS_MAX];
+    struct verbs_refusal refused; /* the last that was; reason 0: none */
     int abort_fd;
 };
 
@@ -59,6 +60,7 @@ static bool token_is_right(const struct link_destination *destination, const str
     return !difference;
 }
 
+/* returns 0 or an errno */
 static int lane_accept(struct link_destination *destination, struct rdma_cm_id *id)
 {
     struct ibv_qp_init_attr attributes = {
@@ -68,29 +70,49 @@ static int lane_accept(struct link_destination *destination, struct rdma_cm_id *
         .qp_type = IBV_QPT_RC,
     };
     struct rdma_conn_param parameters = {.responder_resources = 1, .initiator_depth = 1, .rnr_retry_count = 6};
+    int r;
 
     if (rdma_create_qp(id, destination->pd, &attributes))
-        return -errno;
-    if (post_receives(id, RECEIVES) || rdma_accept(id, &parameters)) {
+        return errno ? errno : EIO;
+    r = -post_receives(id, RECEIVES);
+    if (!r && rdma_accept(id, &parameters))
+        r = errno ? errno : EIO;
+    if (r)
         rdma_destroy_qp(id);
-        return -EIO;
-    }
+    return r;
+}
+
+/* 0: the lane is to be accepted. */
+static enum verbs_reason reason_against(const struct link_destination *destination, const struct verbs_hello *hello)
+{
+    if (!hello)
+        return VERBS_REASON_HELLO;
+    if (!token_is_right(destination, hello))
+        return VERBS_REASON_TOKEN;
+    if (hello->lane >= destination->n_lanes || destination->lanes[hello->lane].id)
+        return VERBS_REASON_LANE;
     return 0;
 }
 
-/* Who does not show the token of this link, or asks for a lane that is taken, is turned away. */
+/* Who does not show the token of this link, or asks for a lane that is taken, is turned away and told why. */
 static void on_request(struct link_destination *destination, struct rdma_cm_id *id, const struct verbs_hello *hello)
 {
-    struct target_lane *lane = hello ? &destination->lanes[hello->lane] : NULL;
+    struct verbs_refusal refusal = {.reason = reason_against(destination, hello)};
+    uint8_t bytes[VERBS_REFUSAL_BYTES];
 
-    if (!hello || hello->lane >= destination->n_lanes || lane->id || !token_is_right(destination, hello) ||
-        lane_accept(destination, id)) {
-        rdma_reject(id, NULL, 0);
-        rdma_destroy_id(id);
-        return;
+    if (!refusal.reason) {
+        refusal.code = lane_accept(destination, id);
+        if (!refusal.code) {
+            id->context = &destination->lanes[hello->lane];
+            destination->lanes[hello->lane].id = id;
+            return;
+        }
+        refusal.reason = VERBS_REASON_RESOURCES;
     }
-    id->context = lane;
-    lane->id = id;
+    destination->refused = refusal;
+    verbs_refusal_encode(&refusal, bytes);
+    rdma_reject(id, bytes, sizeof(bytes));
+    rdma_destroy_id(id);
 }
 
 /* One event, if there is one. returns 1, 0 none, or -errno */
@@ -125,6 +147,20 @@ static int canceled(struct tern_error *error)
     return error_set(error, -ECANCELED, NULL, "the link was aborted");
 }
 
+static int lanes_missing(const struct link_destination *destination, uint32_t n, int code, struct tern_error *error)
+{
+    const struct verbs_refusal *refused = &destination->refused;
+
+    if (refused->reason)
+        return error_set(error, code, "start the migration again",
+                         "%u of %u lanes connected within %d s; one was turned away: %s%s%s", n, destination->n_lanes,
+                         destination->connect_timeout_ms / 1000, verbs_reason_text(refused->reason),
+                         refused->code ? ": " : "", refused->code ? strerror(refused->code) : "");
+    return error_set(error, code, "check that UDP port 4791 is not filtered between the hosts",
+                     "%u of %u lanes connected within %d s", n, destination->n_lanes,
+                     destination->connect_timeout_ms / 1000);
+}
+
 int verbs_wait_lanes(struct link_destination *destination, struct tern_error *error)
 {
     uint64_t deadline_ns = clock_after_ms((uint32_t)destination->connect_timeout_ms);
@@ -145,9 +181,7 @@ int verbs_wait_lanes(struct link_destination *destination, struct tern_error *er
         if (r == -ECANCELED)
             return canceled(error);
         if (r)
-            return error_set(error, r, "check that UDP port 4791 is not filtered between the hosts",
-                             "%u of %u lanes connected within %d s", n, destination->n_lanes,
-                             destination->connect_timeout_ms / 1000);
+            return lanes_missing(destination, n, r, error);
     }
 }
 
@@ -164,6 +198,7 @@ static struct target_lane *lane_of(struct link_destination *destination, uint32_
 static int on_completion(struct link_destination *destination, const struct ibv_wc *wc, struct tern_error *error)
 {
     struct target_lane *lane = lane_of(destination, wc->qp_num);
+    char peer[ADDRESS_TEXT_BYTES];
 
     if (!lane)
         return 0;
@@ -172,8 +207,9 @@ static int on_completion(struct link_destination *destination, const struct ibv_
         return 0;
     }
     if (wc->status != IBV_WC_SUCCESS)
-        return error_set(error, -EREMOTEIO, NULL, "lane %u: %s", (uint32_t)(lane - destination->lanes),
-                         ibv_wc_status_str(wc->status));
+        return error_set(error, -EREMOTEIO, "look at the source's messages", "lane %u from %s: %s (vendor error 0x%x)",
+                         (uint32_t)(lane - destination->lanes), address_host_text(rdma_get_peer_addr(lane->id), peer),
+                         ibv_wc_status_str(wc->status), wc->vendor_err);
     if (wc->opcode != IBV_WC_RECV_RDMA_WITH_IMM || ntohl(wc->imm_data) <= lane->round)
         return error_set(error, -EPROTO, NULL, "lane %u: a fence for round %u after round %u",
                          (uint32_t)(lane - destination->lanes), ntohl(wc->imm_data), lane->round);
@@ -255,6 +291,7 @@ static int listen_on(struct link_destination *destination, const struct sockaddr
                      struct tern_error *error)
 {
     struct sockaddr_storage address = {0};
+    int r;
 
     memcpy(&address, local, local->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     if (rdma_bind_addr(destination->listener, (struct sockaddr *)&address)) {
@@ -267,7 +304,8 @@ static int listen_on(struct link_destination *destination, const struct sockaddr
     if (rdma_listen(destination->listener, LINK_LANES_MAX))
         return error_set(error, -errno, NULL, "cannot listen for lanes: %s", strerror(errno));
     *port_out = ntohs(rdma_get_src_port(destination->listener));
-    return verbs_device_check(&destination->options, destination->listener, error);
+    r = verbs_device_check(&destination->options, destination->listener, error);
+    return r ? r : verbs_bound_gid_check(&destination->options, destination->listener, local, error);
 }
 
 static int make_queues(struct link_destination *destination, struct tern_error *error)

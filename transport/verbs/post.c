@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "transport/address.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 #include "transport/verbs/verbs.h"
@@ -25,13 +26,45 @@ static uint32_t room(const struct verbs_lane *lane)
 
 /* ---- completions ---- */
 
+static const char *hint_for(enum ibv_wc_status status)
+{
+    switch (status) {
+    case IBV_WC_RETRY_EXC_ERR:
+        return "the destination or the network is gone: check both";
+    case IBV_WC_REM_ACCESS_ERR:
+    case IBV_WC_REM_INV_REQ_ERR:
+    case IBV_WC_REM_OP_ERR:
+    case IBV_WC_RNR_RETRY_EXC_ERR:
+    case IBV_WC_WR_FLUSH_ERR:
+        return "look at the destination's messages";
+    default:
+        return "look at the kernel's messages of both hosts";
+    }
+}
+
+static const char *peer_text(const struct verbs_lane *lane, char text[ADDRESS_TEXT_BYTES])
+{
+    return address_host_text(rdma_get_peer_addr(lane->id), text);
+}
+
+/* On an error the completion's status, number and vendor's code are all that is valid. source: ibv_poll_cq(3) */
 static int failed(struct verbs_lane *lane, const struct ibv_wc *wc, struct tern_error *error)
 {
     const struct verbs_posted *what = &lane->ring[wc->wr_id % lane->depth];
-    const char *hint = wc->status == IBV_WC_RETRY_EXC_ERR ? "the destination or the network is gone" : NULL;
+    const char *hint = hint_for(wc->status), *status = ibv_wc_status_str(wc->status);
+    char peer[ADDRESS_TEXT_BYTES];
+    struct link_key *key;
 
-    return error_set(error, -EREMOTEIO, hint, "lane %u: a write to region %u at 0x%llx failed: %s", lane->index,
-                     what->region, (unsigned long long)what->offset_bytes, ibv_wc_status_str(wc->status));
+    if (!what->length_bytes)
+        return error_set(error, -EREMOTEIO, hint, "lane %u to %s: a fence failed: %s (vendor error 0x%x)", lane->index,
+                         peer_text(lane, peer), status, wc->vendor_err);
+    key = &lane->source->regions[what->region].keys[what->offset_bytes / lane->source->chunk_bytes];
+    return error_set(
+        error, -EREMOTEIO, hint,
+        "lane %u to %s: a write of %llu bytes to region %u at 0x%llx (there at 0x%llx) failed: %s (vendor error 0x%x)",
+        lane->index, peer_text(lane, peer), (unsigned long long)what->length_bytes, what->region,
+        (unsigned long long)what->offset_bytes,
+        (unsigned long long)(key->address + what->offset_bytes % lane->source->chunk_bytes), status, wc->vendor_err);
 }
 
 static int reap(struct verbs_lane *lane, struct tern_error *error)
@@ -52,14 +85,18 @@ static int reap(struct verbs_lane *lane, struct tern_error *error)
 static int look_at_cm(struct verbs_lane *lane, struct tern_error *error)
 {
     struct rdma_cm_event *event;
+    char peer[ADDRESS_TEXT_BYTES];
 
     while (!rdma_get_cm_event(lane->channel, &event)) {
         enum rdma_cm_event_type type = event->event;
 
         rdma_ack_cm_event(event);
-        if (type == RDMA_CM_EVENT_DISCONNECTED || type == RDMA_CM_EVENT_DEVICE_REMOVAL)
-            return error_set(error, -ENOTCONN, "look at the destination's messages", "lane %u is down: %s", lane->index,
-                             rdma_event_str(type));
+        if (type == RDMA_CM_EVENT_DISCONNECTED)
+            return error_set(error, -ENOTCONN, "look at the destination's messages",
+                             "lane %u to %s is down: the destination ended it", lane->index, peer_text(lane, peer));
+        if (type == RDMA_CM_EVENT_DEVICE_REMOVAL)
+            return error_set(error, -ENOTCONN, "bring the device back, and start the migration again",
+                             "lane %u to %s is down: its RDMA device was removed", lane->index, peer_text(lane, peer));
     }
     return 0;
 }
@@ -129,7 +166,7 @@ static int next_write(struct verbs_lane *lane, struct ibv_send_wr *wr, struct ib
         .opcode = IBV_WR_RDMA_WRITE,
         .wr.rdma = {.remote_addr = region->keys[chunk].address + within, .rkey = region->keys[chunk].rkey},
     };
-    lane->ring[number % lane->depth] = (struct verbs_posted){rest->region, rest->offset_bytes};
+    lane->ring[number % lane->depth] = (struct verbs_posted){rest->region, rest->offset_bytes, length};
     rest->offset_bytes += length;
     rest->length_bytes -= length;
     return 0;

@@ -11,7 +11,7 @@
 #include "transport/error.h"
 #include "transport/verbs/verbs.h"
 
-#define RETRIES     7  /* of a packet that is not acknowledged */
+#define RETRIES     6  /* of a packet that is not acknowledged; 7 is for ever with soft-RoCE */
 #define RNR_RETRIES 6  /* receives are posted before they are needed; 7 would be for ever */
 #define ACK_TIMEOUT 18 /* 4.096 us << 18: about a second; a busy soft-RoCE host is slow to answer */
 
@@ -61,22 +61,13 @@ static int lane_open(struct verbs_lane *lane, const struct link_options *options
                      const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
 {
     struct link_source *source = lane->source;
-    struct sockaddr_storage gid_address;
-    int with_gid, r;
+    int r;
 
     lane->ring = calloc(lane->depth, sizeof(*lane->ring));
     lane->channel = verbs_channel();
-    if (!lane->ring || !lane->channel || rdma_create_id(lane->channel, &lane->id, lane, RDMA_PS_TCP))
-        return error_set(error, -errno, NULL, "lane %u: no rdma_cm id: %s", lane->index, strerror(errno));
-    with_gid = verbs_gid_address(options, &gid_address, error);
-    if (with_gid && with_gid != -ENOENT)
-        return with_gid;
-    if (rdma_resolve_addr(lane->id, with_gid ? NULL : (struct sockaddr *)&gid_address,
-                          (struct sockaddr *)(uintptr_t)peer, clock_left_ms(deadline_ns)))
-        return verbs_no_rail(options, peer, error);
-    r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ADDR_RESOLVED, source->abort_fd, deadline_ns, error);
-    if (!r)
-        r = verbs_device_check(options, lane->id, error);
+    if (!lane->ring || !lane->channel)
+        return error_set(error, -errno, NULL, "lane %u: no rdma_cm channel: %s", lane->index, strerror(errno));
+    r = verbs_resolve(options, lane->channel, &lane->id, peer, source->abort_fd, deadline_ns, error);
     if (!r && rdma_resolve_route(lane->id, clock_left_ms(deadline_ns)))
         r = error_set(error, -errno, NULL, "lane %u: no route: %s", lane->index, strerror(errno));
     if (!r)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Private to transport/verbs.
  *   device.c       which device serves an address, and why none does
- *   cm.c           rdma_cm events with a time limit; what a lane shows when it connects
+ *   resolve.c      from an address, or a GID's index, to the device that carries it
+ *   cm.c           rdma_cm events with a time limit; what a lane shows when it connects, and why one is turned away
  *   mr.c           chunks of guest memory as memory regions
  *   source.c       the source's lanes: connecting, life
  *   post.c         runs into work requests, completions
@@ -28,11 +29,19 @@
 int verbs_device_check(const struct link_options *options, const struct rdma_cm_id *id, struct tern_error *error);
 int verbs_usable(const struct link_options *options, const struct sockaddr *address, enum tern_side side,
                  char *device_out, size_t device_bytes, struct tern_error *error);
-/* verbs_no_rail: nothing serves this address: which of the reasons is it? */
+/* verbs_no_rail: nothing serves this address: which of the reasons is it? address may be NULL where no device is there.
+ */
 int verbs_no_rail(const struct link_options *options, const struct sockaddr *address, struct tern_error *error);
-/* verbs_gid_address: the IP address behind options->gid_index (RoCE v2: a GID is one), for binding. 0, or -errno;
- * -ENOENT: the index is automatic */
-int verbs_gid_address(const struct link_options *options, struct sockaddr_storage *out, struct tern_error *error);
+/* ---- resolve.c ---- */
+
+/* verbs_resolve: make *id and bind it to a device that is allowed, active and reaches peer, from the GID asked for.
+ * id       NULL before; the caller's afterwards, also on failure (may be NULL then)
+ * abort_fd -1: none */
+int verbs_resolve(const struct link_options *options, struct rdma_event_channel *channel, struct rdma_cm_id **id,
+                  const struct sockaddr *peer, int abort_fd, uint64_t deadline_ns, struct tern_error *error);
+/* verbs_bound_gid_check: at the destination the local address is the GID: is it the one that was asked for? */
+int verbs_bound_gid_check(const struct link_options *options, const struct rdma_cm_id *id, const struct sockaddr *local,
+                          struct tern_error *error);
 
 /* ---- cm.c ---- */
 
@@ -46,6 +55,27 @@ struct verbs_hello {
 void verbs_hello_encode(const struct verbs_hello *hello, uint8_t bytes[VERBS_HELLO_BYTES]);
 /* verbs_hello_decode: 0, or -EPROTO. */
 int verbs_hello_decode(const uint8_t *bytes, size_t length, struct verbs_hello *out);
+
+#define VERBS_REFUSAL_BYTES 12u /* of the 148 that rdma_cm carries */
+
+enum verbs_reason {
+    VERBS_REASON_HELLO = 1, /* no greeting of this version */
+    VERBS_REASON_TOKEN = 2,
+    VERBS_REASON_LANE = 3,      /* its number is taken, or too high */
+    VERBS_REASON_RESOURCES = 4, /* code says what failed */
+};
+
+/* Why a lane was turned away; code is an errno or 0. */
+struct verbs_refusal {
+    enum verbs_reason reason;
+    int code;
+};
+
+void verbs_refusal_encode(const struct verbs_refusal *refusal, uint8_t bytes[VERBS_REFUSAL_BYTES]);
+/* verbs_refusal_decode: 0, or -EPROTO. */
+int verbs_refusal_decode(const uint8_t *bytes, size_t length, struct verbs_refusal *out);
+/* "it showed a wrong token" */
+const char *verbs_reason_text(enum verbs_reason reason);
 
 /* verbs_channel: an event channel whose descriptor does not block. NULL with errno */
 struct rdma_event_channel *verbs_channel(void);
@@ -78,9 +108,10 @@ int verbs_region_register(struct verbs_region *region, struct ibv_pd *pd, uint64
 
 /* ---- source.c, post.c ---- */
 
-struct verbs_posted { /* what a work request wrote, to name it if it fails */
+struct verbs_posted { /* what a work request wrote, to name it if it fails; length 0: a fence */
     uint32_t region;
     uint64_t offset_bytes;
+    uint64_t length_bytes;
 };
 
 struct verbs_lane {

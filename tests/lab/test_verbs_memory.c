@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Memory that cannot be registered, and writes that must not land: the verbs provider on a soft-RoCE device. Run in the
+ * lab by suite_verbs_errors.sh. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tests/common/pair.h"
+#include "tests/lab/verbs_ends.h"
+
+/* ---- RLIMIT_MEMLOCK ---- */
+
+static void limit_memlock(uint64_t bytes)
+{
+    struct rlimit limit = {bytes, bytes};
+
+    cr_assert_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+}
+
+/* With CAP_IPC_LOCK, which root has, no limit holds. */
+static void drop_ipc_lock(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+
+    cr_assert_eq(syscall(SYS_capget, &header, data), 0);
+    data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+    cr_assert_eq(syscall(SYS_capset, &header, data), 0);
+}
+
+/* Lanes that are connected; nothing is registered yet. */
+static void connected(struct ends *ends)
+{
+    struct tern_error error = {0};
+
+    ends_init(ends, pair_host(false));
+    ends_listen(ends);
+    cr_assert_eq(ends_connect(ends, ends->token, &error), 0, "%s", error.message);
+    cr_assert_eq(link_verbs.source_add(ends->source, 0, ends->from, REGION_BYTES, &error), 0);
+}
+
+static void cannot_register(struct ends *ends, uint64_t chunk, const char *what)
+{
+    struct tern_error error = {0};
+    struct link_key key = {0};
+
+    cr_assert_eq(link_verbs.source_register_chunk(ends->source, 0, chunk, &error), -ENOMEM);
+    says(&error, what);
+    cr_assert_not_null(strstr(error.hint, "ulimit -l unlimited"), "%s", error.hint);
+    cr_assert_eq(link_verbs.destination_register_chunk(ends->destination, 0, chunk, &key, &error), -ENOMEM);
+    says(&error, what);
+    cr_assert_eq(key.rkey, 0, "a key was written although it failed");
+}
+
+Test(memlock, too_low_for_one_chunk, .timeout = 60)
+{
+    struct ends ends;
+
+    connected(&ends);
+    limit_memlock(64 << 10);
+    drop_ipc_lock();
+    cannot_register(&ends, 0, "cannot register 2 MiB: RLIMIT_MEMLOCK is 64 KiB");
+    ends_free(&ends);
+}
+
+Test(memlock, too_low_for_a_second_chunk, .timeout = 60)
+{
+    struct tern_error error = {0};
+    struct ends ends;
+
+    connected(&ends);
+    limit_memlock(3 * MIB);
+    drop_ipc_lock();
+    cr_assert_eq(link_verbs.source_register_chunk(ends.source, 0, 0, &error), 0, "%s", error.message);
+    cannot_register(&ends, 1, "cannot register 2 MiB: RLIMIT_MEMLOCK is 3 MiB, of which 2 MiB are in use");
+    ends_free(&ends);
+}
+
+Test(memlock, holds_not_for_who_may_lock_memory, .timeout = 60)
+{
+    struct ends ends;
+
+    connected(&ends);
+    limit_memlock(64 << 10);
+    link_verbs.source_close(ends.source);
+    link_verbs.destination_close(ends.destination);
+    ends.source = NULL;
+    ends.destination = NULL;
+    ends_free(&ends);
+    ends_init(&ends, pair_host(false));
+    ends_join(&ends);
+    ends_write_all(&ends);
+    ends_free(&ends);
+}
+
+Test(memlock, a_migration_says_it_and_the_guest_stays, .timeout = 60)
+{
+    static const struct process_guest_config config = {
+        .memory_bytes = 64 * MIB, .random_bytes = 32 * MIB, .working_set_bytes = 8 * MIB, .dirty_pages_ps = 2000};
+    struct pair pair;
+
+    limit_memlock(MIB / 2);
+    drop_ipc_lock();
+    pair_init(&pair, &config, NULL, pair_host(false));
+    pair_run(&pair);
+    pair_check_stayed(&pair);
+    says(&pair.source_error, "RLIMIT_MEMLOCK is 512 KiB");
+    cr_assert_neq(pair.source_error.side, TERN_SIDE_NONE);
+    pair_free(&pair);
+}
+
+/* ---- completions ---- */
+
+static int write_and_wait(struct ends *ends, uint32_t lane, struct tern_error *error)
+{
+    struct link_run run = {.offset_bytes = CHUNK_BYTES + 4096, .length_bytes = 4096};
+    int r = link_verbs.post(ends->source, lane, &run, 1, error);
+
+    return r < 0 ? r : link_verbs.wait(ends->source, lane, LINK_WAIT_DRAINED, 25000, error);
+}
+
+static void nothing_landed(const struct ends *ends)
+{
+    for (uint64_t i = 0; i < REGION_BYTES; i++)
+        cr_assert_eq(ends->to[i], 0, "byte 0x%llx was written", (unsigned long long)i);
+}
+
+Test(completion, a_wrong_key_writes_nothing_and_is_named, .timeout = 60)
+{
+    struct tern_error error = {0};
+    struct link_key wrong;
+    struct ends ends;
+    char there[32];
+
+    ends_init(&ends, pair_host(false));
+    ends_join(&ends);
+    wrong = ends.keys[1];
+    wrong.rkey = ends.keys[0].rkey; /* a good key, of other memory */
+    link_verbs.source_set_key(ends.source, 0, 1, wrong);
+    cr_assert_eq(write_and_wait(&ends, 0, &error), -EREMOTEIO);
+    says(&error, "lane 0 to 10.77.0.1: a write of 4096 bytes to region 0 at 0x201000");
+    snprintf(there, sizeof(there), "there at 0x%llx", (unsigned long long)wrong.address + 4096);
+    says(&error, there);
+    says(&error, "remote access error");
+    nothing_landed(&ends);
+    ends_free(&ends);
+}
+
+Test(completion, a_destination_link_takes_no_keys_of_another, .timeout = 60)
+{
+    struct tern_error error = {0};
+    struct ends one, other;
+
+    ends_init(&one, pair_host(false));
+    ends_init(&other, pair_host(false));
+    ends_join(&one);
+    ends_join(&other);
+    link_verbs.source_set_key(one.source, 0, 1, other.keys[1]);
+    cr_assert_eq(write_and_wait(&one, 1, &error), -EREMOTEIO);
+    says(&error, "remote");
+    nothing_landed(&other);
+    nothing_landed(&one);
+    ends_free(&one);
+    ends_free(&other);
+}
+
+/* First the lane's end is heard of, then the write that was posted on it fails: nobody acknowledges it. */
+Test(completion, a_write_after_teardown_lands_nowhere, .timeout = 90)
+{
+    struct tern_error error = {0};
+    struct ends ends;
+    int r;
+
+    ends_init(&ends, pair_host(false));
+    ends_join(&ends);
+    link_verbs.destination_teardown(ends.destination);
+    r = write_and_wait(&ends, 0, &error);
+    if (r == -ENOTCONN) {
+        says(&error, "lane 0 to 10.77.0.1 is down: the destination ended it");
+        r = link_verbs.wait(ends.source, 0, LINK_WAIT_DRAINED, 40000, &error);
+    }
+    cr_assert_eq(r, -EREMOTEIO, "%d: %s", r, error.message);
+    says(&error, "a write of 4096 bytes to region 0 at 0x201000");
+    says(&error, "retry counter exceeded");
+    nothing_landed(&ends);
+    ends_free(&ends);
+}
+
+Test(completion, a_posted_write_is_cut_off_by_teardown, .timeout = 90)
+{
+    struct link_run run = {.length_bytes = REGION_BYTES};
+    struct tern_error error = {0};
+    struct ends ends;
+    uint8_t *seen;
+
+    ends_init(&ends, pair_host(false));
+    ends_join(&ends);
+    cr_assert_eq(link_verbs.post(ends.source, 0, &run, 1, &error), 1, "%s", error.message);
+    link_verbs.destination_teardown(ends.destination);
+    seen = malloc(REGION_BYTES);
+    memcpy(seen, ends.to, REGION_BYTES); /* what is there now is all that will ever be */
+    cr_assert_lt(link_verbs.wait(ends.source, 0, LINK_WAIT_DRAINED, 40000, &error), 0, "8 MiB were faster than that");
+    sleep(1);
+    cr_assert_eq(memcmp(seen, ends.to, REGION_BYTES), 0, "a write landed after the teardown");
+    free(seen);
+    ends_free(&ends);
+}
