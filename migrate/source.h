@@ -105,6 +105,8 @@ void source_fail_async(struct source *source, const struct tern_error *error);
 
 int source_initiate(struct source *source, struct tern_error *error);
 int source_want_touched(struct source *source, struct tern_error *error);
+/* source_register_all: every chunk of guest memory, and wait. For a tracker that keeps pages from being pinned. */
+int source_register_all(struct source *source, struct tern_error *error);
 int source_want(void *source, uint32_t region, uint64_t chunk, struct tern_error *error);
 
 /* source_connect: a control channel to the destination for source->session, without a message yet. */

@@ -266,6 +266,22 @@ int source_want_touched(struct source *source, struct tern_error *error)
     return r;
 }
 
+int source_register_all(struct source *source, struct tern_error *error)
+{
+    int r = 0;
+
+    if (!source->chunks)
+        return 0;
+    for (uint32_t i = 0; i < source->guest.n_regions; i++) /* ask for all, then wait for all */
+        for (uint64_t at = 0; at < source->vm->regions[i].length_bytes && r >= 0; at += source->chunk_bytes)
+            r = source_want(source, i, at / source->chunk_bytes, error);
+    for (uint32_t i = 0; i < source->guest.n_regions; i++)
+        for (uint64_t at = 0; at < source->vm->regions[i].length_bytes; at += source->chunk_bytes)
+            while ((!r || r == -ETIMEDOUT) && !chunks_ready(source->chunks, i, at / source->chunk_bytes))
+                r = source_pump(source, 100, error);
+    return r == -ETIMEDOUT ? 0 : r;
+}
+
 /* ---- all of it ---- */
 
 static void choose(struct source *source)

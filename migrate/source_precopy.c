@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "migrate/dirty/uffd.h"
 #include "migrate/source.h"
 #include "transport/clock.h"
 #include "transport/error.h"
@@ -131,6 +132,8 @@ static int start(struct source *source, struct tern_error *error)
     if (vm->inhibit_discards)
         r = vm->inhibit_discards(vm->opaque, true, error);
     source->inhibited = !r && vm->inhibit_discards;
+    if (!r && uffd_keeps_from_pinning(&vm->tracker))
+        r = source_register_all(source, error);
     if (!r)
         r = vm->tracker.ops->start(vm->tracker.self, error);
     source->tracking = !r;

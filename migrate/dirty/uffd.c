@@ -120,6 +120,11 @@ static void destroy(void *self)
 static const struct tern_tracker_ops async_ops = {"userfaultfd", start, fetch, NULL, stop};
 static const struct tern_tracker_ops sync_ops = {"userfaultfd (synchronous)", start, fetch, NULL, stop};
 
+bool uffd_keeps_from_pinning(const struct tern_tracker *tracker)
+{
+    return tracker->ops == &sync_ops;
+}
+
 int tern_tracker_uffd_create(const struct tern_region *regions, uint32_t n_regions, bool force_sync,
                              struct tern_tracker *out, struct tern_error *error)
 {

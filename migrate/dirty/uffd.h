@@ -27,6 +27,11 @@ struct uffd_tracker {
     int failed; /* -errno of the handler */
 };
 
+/* uffd_keeps_from_pinning: is it this tracker in its synchronous mode? Before Linux 6.2 ibv_reg_mr pins by a write
+ * fault, whatever the access, and fails with EFAULT on a page that waits for the handler; pinned before, it can be
+ * protected. */
+bool uffd_keeps_from_pinning(const struct tern_tracker *tracker);
+
 /* Async: arm every page; fetch what was written and re-arm it in one step. */
 int uffd_async_start(struct uffd_tracker *tracker, struct tern_error *error);
 int uffd_async_fetch(struct uffd_tracker *tracker, uint32_t region, uint64_t *bitmap, struct tern_error *error);
