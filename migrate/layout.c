@@ -95,5 +95,7 @@ int transport_choose(const struct wire_hello *hello, const struct transport_choi
         return error_set(error, -EOPNOTSUPP, "give both sides the same --transport",
                          "the source wants verbs, the destination wants tcp");
     return error_set(error, -EOPNOTSUPP, "mend the destination's device, or use --transport tcp",
-                     "the source wants verbs, the destination cannot: %s", here->no_verbs);
+                     here->wanted == TERN_TRANSPORT_VERBS ? "the destination wants verbs, and cannot: %s"
+                                                          : "the source wants verbs, the destination cannot: %s",
+                     here->no_verbs);
 }

@@ -6,8 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STEP_WAIT_MS     10000
-#define EMULATED_STOP_NS 1000000000ull /* what an emulated host manages at its slowest; tests do not judge speed */
+#define STEP_WAIT_MS        10000
+#define EMULATED_STOP_NS    1000000000ull /* what an emulated host manages at its slowest; tests do not judge speed */
+#define EMULATED_SILENCE_MS 20000
 
 static void source_event(void *opaque, const struct tern_event *event)
 {
@@ -92,8 +93,10 @@ void pair_init(struct pair *pair, const struct process_guest_config *source,
     pair->source_options.host = pair->destination_options.host = host;
     pair->source_options.transport = transport();
     pair->source_options.verify = true;
-    if (pair->source_options.transport == TERN_TRANSPORT_VERBS)
+    if (pair->source_options.transport == TERN_TRANSPORT_VERBS) {
         pair->source_options.downtime_limit_ns = EMULATED_STOP_NS;
+        pair->source_options.peer_timeout_ms = pair->destination_options.peer_timeout_ms = EMULATED_SILENCE_MS;
+    }
     pair->source_options.on_event = source_event;
     pair->destination_options.on_event = destination_event;
     pair->source_options.event_opaque = pair->destination_options.event_opaque = pair;

@@ -10,6 +10,7 @@
 #
 # With two hosts the same file runs on both, TERN_LAB_HOST is a or b. A function is run with set -e: its first failing
 # line fails it. Output is shown (as # lines) only for a failed check, and kept in $TERN_LAB_OUT/HOST.checks.
+#   criterion PROGRAM [ARGUMENTS]  run build/tests/PROGRAM; fails too if no test ran, or one skipped itself
 #   skip NAME WHY           counts as a planned check, and is reported
 #   lab_signal NAME [TEXT]  tell the other host; lab_wait NAME [SECONDS]  wait for that (30 s) and print TEXT;
 #                           fails at once when the other host's script has ended without it
@@ -118,4 +119,18 @@ lab_wait()
 lab_meet()
 {
     lab_signal "$1" && lab_wait "$1" "${2:-30}" >/dev/null
+}
+
+# What was filtered away is shown by Criterion as skipped, too.
+criterion()
+{
+    local log=$TERN_LAB_OUT/$1.log status=0
+    CRITERION_JOBS=1 "build/tests/$1" --verbose "${@:2}" >"$log" 2>&1 || status=$?
+    sed -i -E '/^\[(RUN |====.*Running)|SKIP.*Test is disabled/d' "$log"
+    cat "$log"
+    if grep -q 'SKIP' "$log" || ! grep -qE 'Tested: [1-9]' "$log"; then
+        echo "a test skipped itself, or none ran"
+        return 1
+    fi
+    return "$status"
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Hosts that lack something: a device, its name, an active port, a way, one side's device; and a source that dies. Each
- * test suite below wants the lab host in one state, which suite_verbs_errors.sh makes. */
+/* Hosts that lack something: a device, its name, an active port, a way, one side's device. Each test suite below wants
+ * the lab host in one state, which suite_verbs_errors.sh makes. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,19 +8,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tests/common/pair.h"
+#include "tests/lab/verbs_child.h"
 #include "tests/lab/verbs_ends.h"
 
 #define FAR_HOST  "10.88.0.2" /* in network namespace "far", which has no RDMA device; 10.88.0.1 here has */
 #define NEAR_HOST "10.88.0.1"
-
-static const struct process_guest_config busy = {
-    .memory_bytes = 64 * MIB, .random_bytes = 32 * MIB, .working_set_bytes = 8 * MIB, .dirty_pages_ps = 2000};
 
 /* Both sides ask whether they can use verbs at this address, and are told the same. */
 static void both_say(const char *device, const char *host, int code, const char *what)
@@ -58,7 +54,7 @@ Test(whole, one_of_several_names_will_do, .timeout = 60)
 {
     struct pair pair;
 
-    pair_init(&pair, &busy, NULL, "10.77.1.1");
+    pair_init(&pair, &small_guest, NULL, "10.77.1.1");
     pair.source_options.device = "rxe0,rxe1";
     pair_run(&pair);
     pair_check_moved(&pair);
@@ -78,7 +74,7 @@ Test(whole, named_device_that_is_not_there_ends_the_migration, .timeout = 60)
     struct pair pair;
 
     for (int destination = 0; destination < 2; destination++) {
-        pair_init(&pair, &busy, NULL, pair_host(false));
+        pair_init(&pair, &small_guest, NULL, pair_host(false));
         pair.source_options.transport = TERN_TRANSPORT_AUTO;
         *(destination ? &pair.destination_options.device : &pair.source_options.device) = "mlx5_7";
         pair_run(&pair);
@@ -93,7 +89,7 @@ Test(whole, auto_takes_verbs_and_says_why, .timeout = 60)
 {
     struct pair pair;
 
-    pair_init(&pair, &busy, NULL, pair_host(false));
+    pair_init(&pair, &small_guest, NULL, pair_host(false));
     pair.source_options.transport = TERN_TRANSPORT_AUTO;
     pair_run(&pair);
     pair_check_moved(&pair);
@@ -127,7 +123,7 @@ Test(none, verbs_is_refused, .timeout = 60)
 {
     struct pair pair;
 
-    pair_init(&pair, &busy, NULL, pair_host(false));
+    pair_init(&pair, &small_guest, NULL, pair_host(false));
     cr_assert_eq(pair.source_options.transport, TERN_TRANSPORT_VERBS);
     pair_run(&pair);
     pair_check_stayed(&pair);
@@ -140,7 +136,7 @@ Test(none, auto_takes_tcp_and_says_why, .timeout = 60)
 {
     struct pair pair;
 
-    pair_init(&pair, &busy, NULL, pair_host(false));
+    pair_init(&pair, &small_guest, NULL, pair_host(false));
     pair.source_options.transport = TERN_TRANSPORT_AUTO;
     pair_run(&pair);
     pair_check_moved(&pair);
@@ -151,94 +147,52 @@ Test(none, auto_takes_tcp_and_says_why, .timeout = 60)
 
 /* ---- far: namespace "far" has no RDMA device, its other end here has one ---- */
 
-static void enter_far(void)
+static void enter_far(struct pair *pair)
 {
     int fd = open("/run/netns/far", O_RDONLY | O_CLOEXEC);
 
+    (void)pair;
     cr_assert_geq(fd, 0);
     cr_assert_eq(setns(fd, CLONE_NEWNET), 0);
     close(fd);
 }
 
-/* A child process that is one side, in namespace "far" or here. It is forked before this process has threads. The
- * destination sends its port; the source waits for one. */
-struct child {
-    pid_t pid;
-    int port_fd;
-};
-
-static struct child fork_destination(const char *host)
+static void far_and_auto(struct pair *pair)
 {
-    struct child child;
-    int fds[2];
-
-    cr_assert_eq(pipe(fds), 0);
-    child.pid = fork();
-    if (!child.pid) {
-        struct pair own;
-
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        enter_far();
-        pair_init(&own, &busy, NULL, host);
-        pair_start_destination(&own);
-        if (write(fds[1], &own.source_options.port, sizeof(uint16_t)) < 0)
-            _exit(1);
-        pair_join_destination(&own);
-        _exit(own.destination_code ? 1 : 0);
-    }
-    close(fds[1]);
-    child.port_fd = fds[0];
-    return child;
+    enter_far(pair);
+    pair->source_options.transport = TERN_TRANSPORT_AUTO;
 }
 
-static struct child fork_source(const char *host, bool far, void (*on_event)(struct pair *, const struct tern_event *))
+static void cannot_lock(struct pair *pair)
 {
-    struct child child;
-    int fds[2];
-
-    cr_assert_eq(pipe(fds), 0);
-    child.pid = fork();
-    if (!child.pid) {
-        struct pair own;
-
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (far)
-            enter_far();
-        pair_init(&own, &busy, NULL, host);
-        if (far)
-            own.source_options.transport = TERN_TRANSPORT_AUTO;
-        own.on_source_event = on_event;
-        if (read(fds[0], &own.source_options.port, sizeof(uint16_t)) != sizeof(uint16_t))
-            _exit(1);
-        process_guest_start(own.source);
-        own.source_result.struct_bytes = sizeof(own.source_result);
-        if (tern_source_create(&own.source_vm, &own.source_options, &own.source_session, NULL))
-            _exit(1);
-        _exit(tern_source_run(own.source_session, &own.source_result, NULL) ? 1 : 0);
-    }
-    close(fds[0]);
-    child.port_fd = fds[1];
-    return child;
+    (void)pair;
+    limit_memlock(MIB, true);
 }
 
-static int run_source(struct pair *pair, const struct child *destination)
+Test(whole, destination_that_cannot_register_tells_the_source, .timeout = 60)
 {
-    cr_assert_eq(read(destination->port_fd, &pair->source_options.port, sizeof(uint16_t)), sizeof(uint16_t));
-    process_guest_start(pair->source);
-    pair->source_result.struct_bytes = sizeof(pair->source_result);
-    cr_assert_eq(tern_source_create(&pair->source_vm, &pair->source_options, &pair->source_session, NULL), 0);
-    pair->source_code = tern_source_run(pair->source_session, &pair->source_result, &pair->source_error);
-    tern_source_destroy(pair->source_session);
-    return pair->source_code;
+    struct child destination = child_destination(pair_host(false), cannot_lock);
+    struct pair pair;
+    int status;
+
+    pair_init(&pair, &small_guest, NULL, pair_host(false));
+    cr_assert_eq(run_source(&pair, &destination), -ENOMEM, "%s", pair.source_error.message);
+    cr_assert_eq(waitpid(destination.pid, &status, 0), destination.pid);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    says(&pair.source_error, "RLIMIT_MEMLOCK is 1 MiB");
+    cr_assert_not_null(strstr(pair.source_error.hint, "ulimit -l unlimited"), "%s", pair.source_error.hint);
+    cr_assert_eq(pair.source_error.side, TERN_SIDE_DESTINATION);
+    cr_assert(process_guest_runs(pair.source));
+    pair_free(&pair);
 }
 
 Test(far, destination_without_a_device, .timeout = 60)
 {
-    struct child destination = fork_destination(FAR_HOST);
+    struct child destination = child_destination(FAR_HOST, enter_far);
     struct pair pair;
     int status;
 
-    pair_init(&pair, &busy, NULL, FAR_HOST);
+    pair_init(&pair, &small_guest, NULL, FAR_HOST);
     cr_assert_lt(run_source(&pair, &destination), 0); /* verbs, as asked for */
     kill(destination.pid, SIGKILL);
     cr_assert_eq(waitpid(destination.pid, &status, 0), destination.pid);
@@ -249,11 +203,11 @@ Test(far, destination_without_a_device, .timeout = 60)
 
 Test(far, auto_takes_tcp_as_the_destination_has_no_device, .timeout = 60)
 {
-    struct child destination = fork_destination(FAR_HOST);
+    struct child destination = child_destination(FAR_HOST, enter_far);
     struct pair pair;
     int status;
 
-    pair_init(&pair, &busy, NULL, FAR_HOST);
+    pair_init(&pair, &small_guest, NULL, FAR_HOST);
     pair.source_options.transport = TERN_TRANSPORT_AUTO;
     cr_assert_eq(run_source(&pair, &destination), 0, "%s", pair.source_error.message);
     cr_assert_str_eq(pair.source_result.transport, "tcp");
@@ -266,11 +220,11 @@ Test(far, auto_takes_tcp_as_the_destination_has_no_device, .timeout = 60)
 
 Test(far, auto_takes_tcp_as_the_source_has_no_device, .timeout = 60)
 {
-    struct child source = fork_source(NEAR_HOST, true, NULL);
+    struct child source = child_source(NEAR_HOST, far_and_auto);
     struct pair pair;
     int status;
 
-    pair_init(&pair, &busy, NULL, NEAR_HOST);
+    pair_init(&pair, &small_guest, NULL, NEAR_HOST);
     pair_start_destination(&pair);
     cr_assert_eq(write(source.port_fd, &pair.source_options.port, sizeof(uint16_t)), sizeof(uint16_t));
     cr_assert_eq(waitpid(source.pid, &status, 0), source.pid);
@@ -280,117 +234,4 @@ Test(far, auto_takes_tcp_as_the_source_has_no_device, .timeout = 60)
     cr_assert_str_eq(pair.destination_result.transport, "tcp");
     cr_assert_str_eq(pair.destination_result.transport_reason, "source: no RDMA device");
     pair_free(&pair);
-}
-
-/* ---- dying: a whole host again ---- */
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* What the kernel holds for all processes: "0: rxe0: pd 1 cq 1 qp 1 cm_id 0 mr 0", without contexts, which libraries
- * keep.
- */
-static void rdma_resources(char *text, size_t capacity)
-{
-    FILE *f = popen("rdma resource show | sed -E 's/ (ctx|srq) [0-9]+//g'", "r");
-
-    cr_assert_not_null(f);
-    text[fread(text, 1, capacity - 1, f)] = 0;
-    cr_assert_eq(pclose(f), 0);
-    cr_assert_not_null(strstr(text, "qp"), "%s", text);
-}
-
-static int open_files(void)
-{
-    int n = 0;
-
-    for (int fd = 0; fd < 1024; fd++)
-        n += fcntl(fd, F_GETFD) >= 0;
-    return n;
-}
-
-static uint64_t pinned_kib(void)
-{
-    FILE *f = fopen("/proc/self/status", "r");
-    unsigned long long kib = 0;
-    char line[128];
-
-    while (f && fgets(line, sizeof(line), f) && sscanf(line, "VmPin: %llu", &kib) != 1)
-        ;
-    if (f)
-        fclose(f);
-    return kib;
-}
-
-static void die_after_round_one(struct pair *pair, const struct tern_event *event)
-{
-    (void)pair;
-    if (event->kind == TERN_EVENT_ROUND)
-        raise(SIGKILL);
-}
-
-/* The libraries open the device once and keep it; a first use is not a leak. */
-static void warm_up(void)
-{
-    struct ends ends;
-
-    ends_init(&ends, pair_host(false));
-    ends_join(&ends);
-    ends_free(&ends);
-}
-
-Test(dying, a_killed_source_is_noticed_and_all_is_freed, .timeout = 60)
-{
-    struct child source = fork_source(pair_host(false), false, die_after_round_one);
-    char before[512], after[512];
-    uint64_t killed_ms;
-    struct pair pair;
-    int files, status;
-
-    warm_up();
-    rdma_resources(before, sizeof(before));
-    files = open_files();
-    pair_init(&pair, &busy, NULL, pair_host(false));
-    pair_start_destination(&pair);
-    cr_assert_eq(write(source.port_fd, &pair.source_options.port, sizeof(uint16_t)), sizeof(uint16_t));
-    cr_assert_eq(waitpid(source.pid, &status, 0), source.pid);
-    cr_assert(WIFSIGNALED(status));
-    killed_ms = now_ms();
-    pair_join_destination(&pair);
-    cr_assert_lt(now_ms() - killed_ms, 5000);
-    cr_assert_lt(pair.destination_code, 0);
-    says(&pair.destination_error, "the source is gone");
-    cr_assert_eq(pair.destination_error.side, TERN_SIDE_SOURCE);
-    cr_assert_str_eq(pair.destination_result.transport, "verbs");
-    cr_assert_gt(pair.destination_result.registered_bytes, 0);
-    cr_assert(!process_guest_runs(pair.destination));
-    pair_free(&pair);
-    rdma_resources(after, sizeof(after));
-    cr_assert_str_eq(after, before);
-    cr_assert_eq(open_files(), files);
-    cr_assert_eq(pinned_kib(), 0);
-}
-
-Test(dying, a_migration_that_ends_well_frees_all, .timeout = 60)
-{
-    char before[512], after[512];
-    struct pair pair;
-    int files;
-
-    warm_up();
-    rdma_resources(before, sizeof(before));
-    files = open_files();
-    pair_init(&pair, &busy, NULL, pair_host(false));
-    pair_run(&pair);
-    pair_check_moved(&pair);
-    pair_free(&pair);
-    rdma_resources(after, sizeof(after));
-    cr_assert_str_eq(after, before);
-    cr_assert_eq(open_files(), files);
-    cr_assert_eq(pinned_kib(), 0);
 }

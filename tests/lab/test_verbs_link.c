@@ -104,6 +104,26 @@ Test(gid, of_the_other_family, .timeout = 60)
     gid_refused(pair_host(false), gid_index_of(pair_host(true)), "not of the family of 10.77.0.1");
 }
 
+/* The destination's GID is the address that the source came to; the source's must have a way there. */
+Test(gid, of_another_address, .timeout = 60)
+{
+    struct tern_error error = {0};
+    char device[VERBS_NAME_BYTES];
+    struct ends ends;
+
+    ends_init(&ends, pair_host(true));
+    ends.options.gid_index = 0; /* link-local */
+    cr_assert_eq(link_verbs.usable(&ends.options, (struct sockaddr *)&ends.address, TERN_SIDE_DESTINATION, device,
+                                   sizeof(device), &error),
+                 -EINVAL);
+    says(&error, "but the source came to fd77::1");
+    cr_assert_eq(link_verbs.usable(&ends.options, (struct sockaddr *)&ends.address, TERN_SIDE_SOURCE, device,
+                                   sizeof(device), &error),
+                 -ENETUNREACH);
+    says(&error, "no way from GID 0, which is fe80::");
+    ends_free(&ends);
+}
+
 /* ---- who connects ---- */
 
 Test(lane, wrong_token_is_turned_away_and_the_right_one_taken, .timeout = 60)

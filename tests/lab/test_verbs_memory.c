@@ -3,37 +3,16 @@
  * lab by suite_verbs_errors.sh. */
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <linux/capability.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "tests/common/pair.h"
+#include "tests/lab/verbs_child.h"
 #include "tests/lab/verbs_ends.h"
 
 /* ---- RLIMIT_MEMLOCK ---- */
-
-static void limit_memlock(uint64_t bytes)
-{
-    struct rlimit limit = {bytes, bytes};
-
-    cr_assert_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
-}
-
-/* With CAP_IPC_LOCK, which root has, no limit holds. */
-static void drop_ipc_lock(void)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2];
-
-    cr_assert_eq(syscall(SYS_capget, &header, data), 0);
-    data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
-    cr_assert_eq(syscall(SYS_capset, &header, data), 0);
-}
 
 /* Lanes that are connected; nothing is registered yet. */
 static void connected(struct ends *ends)
@@ -64,8 +43,7 @@ Test(memlock, too_low_for_one_chunk, .timeout = 60)
     struct ends ends;
 
     connected(&ends);
-    limit_memlock(64 << 10);
-    drop_ipc_lock();
+    limit_memlock(64 << 10, true);
     cannot_register(&ends, 0, "cannot register 2 MiB: RLIMIT_MEMLOCK is 64 KiB");
     ends_free(&ends);
 }
@@ -76,8 +54,7 @@ Test(memlock, too_low_for_a_second_chunk, .timeout = 60)
     struct ends ends;
 
     connected(&ends);
-    limit_memlock(3 * MIB);
-    drop_ipc_lock();
+    limit_memlock(3 * MIB, true);
     cr_assert_eq(link_verbs.source_register_chunk(ends.source, 0, 0, &error), 0, "%s", error.message);
     cannot_register(&ends, 1, "cannot register 2 MiB: RLIMIT_MEMLOCK is 3 MiB, of which 2 MiB are in use");
     ends_free(&ends);
@@ -88,7 +65,7 @@ Test(memlock, holds_not_for_who_may_lock_memory, .timeout = 60)
     struct ends ends;
 
     connected(&ends);
-    limit_memlock(64 << 10);
+    limit_memlock(64 << 10, false);
     link_verbs.source_close(ends.source);
     link_verbs.destination_close(ends.destination);
     ends.source = NULL;
@@ -102,13 +79,10 @@ Test(memlock, holds_not_for_who_may_lock_memory, .timeout = 60)
 
 Test(memlock, a_migration_says_it_and_the_guest_stays, .timeout = 60)
 {
-    static const struct process_guest_config config = {
-        .memory_bytes = 64 * MIB, .random_bytes = 32 * MIB, .working_set_bytes = 8 * MIB, .dirty_pages_ps = 2000};
     struct pair pair;
 
-    limit_memlock(MIB / 2);
-    drop_ipc_lock();
-    pair_init(&pair, &config, NULL, pair_host(false));
+    limit_memlock(MIB / 2, true);
+    pair_init(&pair, &small_guest, NULL, pair_host(false));
     pair_run(&pair);
     pair_check_stayed(&pair);
     says(&pair.source_error, "RLIMIT_MEMLOCK is 512 KiB");

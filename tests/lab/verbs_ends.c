@@ -3,10 +3,14 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "transport/address.h"
 
@@ -119,4 +123,18 @@ void ends_write_all(struct ends *ends)
     }
     cr_assert_eq(link_verbs.wait_fence(ends->destination, 1, 20000, &error), 0, "%s", error.message);
     cr_assert_eq(memcmp(ends->from, ends->to, REGION_BYTES), 0);
+}
+
+void limit_memlock(uint64_t bytes, bool drop)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2];
+    struct rlimit limit = {bytes, bytes};
+
+    cr_assert_eq(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    if (!drop)
+        return;
+    cr_assert_eq(syscall(SYS_capget, &header, data), 0);
+    data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective &= ~CAP_TO_MASK(CAP_IPC_LOCK);
+    cr_assert_eq(syscall(SYS_capset, &header, data), 0);
 }

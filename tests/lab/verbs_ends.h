@@ -39,6 +39,9 @@ void ends_free(struct ends *ends);
 void *ends_take_lanes(void *opaque);
 void address_of(const char *host, struct sockaddr_storage *out);
 
+/* limit_memlock: set RLIMIT_MEMLOCK. With CAP_IPC_LOCK, which root has, no limit holds: drop says to lose that. */
+void limit_memlock(uint64_t bytes, bool drop);
+
 /* says: one line that names what is wrong, and a hint. */
 void says(const struct tern_error *error, const char *what);
 

@@ -11,179 +11,9 @@
 #include "transport/address.h"
 #include "transport/clock.h"
 #include "transport/error.h"
-#include "transport/verbs/verbs.h"
+#include "transport/verbs/destination.h"
 
-#define RECEIVES 16u /* posted a lane; the rounds' acknowledgement keeps fewer than that under way */
-#define POLL     16
-
-struct target_lane {
-    struct rdma_cm_id *id;
-    uint32_t round; /* last fenced */
-    bool connected, ended;
-};
-
-struct link_destination {
-    uint32_t n_lanes, n_regions;
-    uint64_t chunk_bytes;
-    int connect_timeout_ms;
-    struct link_options options;
-    uint8_t token[LINK_TOKEN_BYTES];
-    struct rdma_event_channel *channel;
-    struct rdma_cm_id *listener;
-    struct ibv_pd *pd;
-    struct ibv_comp_channel *completions;
-    struct ibv_cq *cq;
-    struct target_lane *lanes;
-    struct verbs_region regions[LINK_REGIONS_MAX];
-    struct verbs_refusal refused; /* the last that was; reason 0: none */
-    int abort_fd;
-};
-
-/* ---- accepting ---- */
-
-static int post_receives(struct rdma_cm_id *id, uint32_t n)
-{
-    struct ibv_recv_wr wr = {0}, *bad;
-    int r = 0;
-
-    while (n-- && !r)
-        r = ibv_post_recv(id->qp, &wr, &bad);
-    return -r;
-}
-
-static bool token_is_right(const struct link_destination *destination, const struct verbs_hello *hello)
-{
-    uint8_t difference = 0;
-
-    for (size_t i = 0; i < LINK_TOKEN_BYTES; i++)
-        difference |= hello->token[i] ^ destination->token[i];
-    return !difference;
-}
-
-/* returns 0 or an errno */
-static int lane_accept(struct link_destination *destination, struct rdma_cm_id *id)
-{
-    struct ibv_qp_init_attr attributes = {
-        .send_cq = destination->cq,
-        .recv_cq = destination->cq,
-        .cap = {.max_send_wr = 1, .max_recv_wr = RECEIVES, .max_send_sge = 1, .max_recv_sge = 1},
-        .qp_type = IBV_QPT_RC,
-    };
-    struct rdma_conn_param parameters = {.responder_resources = 1, .initiator_depth = 1, .rnr_retry_count = 6};
-    int r;
-
-    if (rdma_create_qp(id, destination->pd, &attributes))
-        return errno ? errno : EIO;
-    r = -post_receives(id, RECEIVES);
-    if (!r && rdma_accept(id, &parameters))
-        r = errno ? errno : EIO;
-    if (r)
-        rdma_destroy_qp(id);
-    return r;
-}
-
-/* 0: the lane is to be accepted. */
-static enum verbs_reason reason_against(const struct link_destination *destination, const struct verbs_hello *hello)
-{
-    if (!hello)
-        return VERBS_REASON_HELLO;
-    if (!token_is_right(destination, hello))
-        return VERBS_REASON_TOKEN;
-    if (hello->lane >= destination->n_lanes || destination->lanes[hello->lane].id)
-        return VERBS_REASON_LANE;
-    return 0;
-}
-
-/* Who does not show the token of this link, or asks for a lane that is taken, is turned away and told why. */
-static void on_request(struct link_destination *destination, struct rdma_cm_id *id, const struct verbs_hello *hello)
-{
-    struct verbs_refusal refusal = {.reason = reason_against(destination, hello)};
-    uint8_t bytes[VERBS_REFUSAL_BYTES];
-
-    if (!refusal.reason) {
-        refusal.code = lane_accept(destination, id);
-        if (!refusal.code) {
-            id->context = &destination->lanes[hello->lane];
-            destination->lanes[hello->lane].id = id;
-            return;
-        }
-        refusal.reason = VERBS_REASON_RESOURCES;
-    }
-    destination->refused = refusal;
-    verbs_refusal_encode(&refusal, bytes);
-    rdma_reject(id, bytes, sizeof(bytes));
-    rdma_destroy_id(id);
-}
-
-/* One event, if there is one. returns 1, 0 none, or -errno */
-static int take_event(struct link_destination *destination)
-{
-    struct verbs_hello hello;
-    struct rdma_cm_event *event;
-    enum rdma_cm_event_type type;
-    struct rdma_cm_id *id;
-    bool good;
-
-    if (rdma_get_cm_event(destination->channel, &event))
-        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-    type = event->event;
-    id = event->id;
-    good = type == RDMA_CM_EVENT_CONNECT_REQUEST &&
-           !verbs_hello_decode(event->param.conn.private_data, event->param.conn.private_data_len, &hello);
-    rdma_ack_cm_event(event);
-    if (type == RDMA_CM_EVENT_CONNECT_REQUEST)
-        on_request(destination, id, good ? &hello : NULL);
-    else if (type == RDMA_CM_EVENT_ESTABLISHED && id->context)
-        ((struct target_lane *)id->context)->connected = true;
-    else if ((type == RDMA_CM_EVENT_DISCONNECTED || type == RDMA_CM_EVENT_CONNECT_ERROR ||
-              type == RDMA_CM_EVENT_DEVICE_REMOVAL) &&
-             id->context)
-        ((struct target_lane *)id->context)->ended = true;
-    return 1;
-}
-
-static int canceled(struct tern_error *error)
-{
-    return error_set(error, -ECANCELED, NULL, "the link was aborted");
-}
-
-static int lanes_missing(const struct link_destination *destination, uint32_t n, int code, struct tern_error *error)
-{
-    const struct verbs_refusal *refused = &destination->refused;
-
-    if (refused->reason)
-        return error_set(error, code, "start the migration again",
-                         "%u of %u lanes connected within %d s; one was turned away: %s%s%s", n, destination->n_lanes,
-                         destination->connect_timeout_ms / 1000, verbs_reason_text(refused->reason),
-                         refused->code ? ": " : "", refused->code ? strerror(refused->code) : "");
-    return error_set(error, code, "check that UDP port 4791 is not filtered between the hosts",
-                     "%u of %u lanes connected within %d s", n, destination->n_lanes,
-                     destination->connect_timeout_ms / 1000);
-}
-
-int verbs_wait_lanes(struct link_destination *destination, struct tern_error *error)
-{
-    uint64_t deadline_ns = clock_after_ms((uint32_t)destination->connect_timeout_ms);
-
-    for (;;) {
-        uint32_t n = 0;
-        int r;
-
-        while ((r = take_event(destination)) > 0)
-            ;
-        if (r < 0)
-            return error_set(error, r, NULL, "rdma_cm: %s", strerror(-r));
-        for (uint32_t i = 0; i < destination->n_lanes; i++)
-            n += destination->lanes[i].connected;
-        if (n == destination->n_lanes)
-            return 0;
-        r = verbs_sleep(-1, destination->channel->fd, destination->abort_fd, clock_left_ms(deadline_ns));
-        if (r == -ECANCELED)
-            return canceled(error);
-        if (r)
-            return lanes_missing(destination, n, r, error);
-    }
-}
+#define POLL 16
 
 /* ---- fences ---- */
 
@@ -214,7 +44,7 @@ static int on_completion(struct link_destination *destination, const struct ibv_
         return error_set(error, -EPROTO, NULL, "lane %u: a fence for round %u after round %u",
                          (uint32_t)(lane - destination->lanes), ntohl(wc->imm_data), lane->round);
     lane->round = ntohl(wc->imm_data);
-    return post_receives(lane->id, 1);
+    return verbs_post_receives(lane->id, 1);
 }
 
 static int reap(struct link_destination *destination, struct tern_error *error)
@@ -259,8 +89,8 @@ static int sleep_for_completion(struct link_destination *destination, uint32_t r
         return r > 0 ? 0 : r;
     r = verbs_sleep(destination->completions->fd, destination->channel->fd, destination->abort_fd, timeout_ms);
     if (r)
-        return r == -ECANCELED ? canceled(error) : r;
-    while (take_event(destination) > 0)
+        return r == -ECANCELED ? verbs_canceled(error) : r;
+    while (verbs_take_event(destination) > 0)
         ;
     if (verbs_sleep(destination->completions->fd, -1, -1, 0) == 0 &&
         !ibv_get_cq_event(destination->completions, &cq, &context))

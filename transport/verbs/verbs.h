@@ -6,7 +6,8 @@
  *   mr.c           chunks of guest memory as memory regions
  *   source.c       the source's lanes: connecting, life
  *   post.c         runs into work requests, completions
- *   destination.c  the destination's lanes
+ *   accept.c       which lanes the destination accepts
+ *   destination.c  the destination's lanes: fences, life
  *   provider.c     the table
  * A link has one protection domain: no key of it is good on another link's queue pairs.
  */
@@ -155,7 +156,7 @@ int verbs_wait(struct link_source *source, uint32_t lane, enum link_wait what, i
 void verbs_source_abort(struct link_source *source);
 const char *verbs_source_device(struct link_source *source);
 
-/* ---- destination.c ---- */
+/* ---- destination.c, accept.c ---- */
 
 int verbs_destination_open(const struct link_options *options, const struct sockaddr *local,
                            const uint8_t token[LINK_TOKEN_BYTES], uint16_t *port_out, struct link_destination **out,
