@@ -152,7 +152,7 @@ static const struct choice choices[] = {
     {WIRE_CAN_TCP, "asked for", USABLE(TERN_TRANSPORT_VERBS), -EOPNOTSUPP, "destination wants verbs", "source"},
     {WIRE_CAN_VERBS, "", USABLE(TERN_TRANSPORT_TCP), -EOPNOTSUPP, "source wants verbs", "wants tcp"},
     {WIRE_CAN_VERBS, "", UNUSABLE(TERN_TRANSPORT_AUTO), -EOPNOTSUPP, "source wants verbs", "no port is up"},
-    {WIRE_CAN_VERBS, "", UNUSABLE(TERN_TRANSPORT_VERBS), -EOPNOTSUPP, "source wants verbs", "no port is up"},
+    {WIRE_CAN_VERBS, "", UNUSABLE(TERN_TRANSPORT_VERBS), -EOPNOTSUPP, "destination wants verbs", "no port is up"},
     {CAN_BOTH, "", UNUSABLE(TERN_TRANSPORT_VERBS), -EOPNOTSUPP, "destination", "no port is up"},
 };
 
