@@ -3,6 +3,6 @@
 
 int cmd_verify(const struct cli_invocation *invocation)
 {
-    /* The payload's whole history is run again, which can take as long as it took the guest. */
+    /* Every word of the guest's memory is read: a second for some GiB. */
     return request_command(invocation, "verify", NULL, 600000);
 }

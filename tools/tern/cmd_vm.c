@@ -2,6 +2,7 @@
 /* tern vm run, tern vm receive: the reference VMM as a process with a control socket. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,10 +49,15 @@ static void guest_status(void *guest, struct json_object *into)
 static int guest_verify(void *guest, struct json_object *into, struct tern_error *error)
 {
     struct vmm_verdict verdict;
+    char message[128];
     int r = vmm_verify(guest, &verdict, error);
 
     if (r)
         return r;
+    snprintf(message, sizeof(message),
+             "whole at step %llu: %llu pages, the chain in its registers, %llu sweeps of its own",
+             (unsigned long long)verdict.step, (unsigned long long)verdict.pages, (unsigned long long)verdict.sweeps);
+    json_object_object_add(into, "message", json_object_new_string(message));
     json_object_object_add(into, "pages", json_object_new_uint64(verdict.pages));
     json_object_object_add(into, "step", json_object_new_uint64(verdict.step));
     json_object_object_add(into, "sweeps", json_object_new_uint64(verdict.sweeps));

@@ -116,11 +116,13 @@ static void how_it_went(FILE *out, struct json_object *done)
     uint64_t lanes = json_member_number(done, "lanes");
     uint64_t rounds = json_member_number(done, "rounds");
     const char *device = json_member_text(done, "device");
+    const char *transport = json_member_text(done, "transport");
     const char *reason = json_member_text(done, "transport_reason");
 
-    snprintf(text, sizeof(text), "%s%s%s, %lu lane%s%s%.128s%s", json_member_text(done, "transport"),
-             *device ? " on " : "", device, (unsigned long)lanes, lanes == 1 ? "" : "s", *reason ? " (" : "", reason,
-             *reason ? ")" : "");
+    if (!strcmp(device, transport))
+        device = "";
+    snprintf(text, sizeof(text), "%s%s%s, %lu lane%s%s%.128s%s", transport, *device ? " on " : "", device,
+             (unsigned long)lanes, lanes == 1 ? "" : "s", *reason ? " (" : "", reason, *reason ? ")" : "");
     row(out, "transport", text);
     row(out, "tracker", json_member_text(done, "tracker"));
     snprintf(text, sizeof(text), "%s in %lu round%s, %s pages; %s pages of zeros were not sent",
