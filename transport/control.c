@@ -32,6 +32,7 @@ struct control {
     bool reader_runs;
 
     pthread_mutex_t send_lock;
+    bool send_failed; /* under it */
 
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
@@ -137,8 +138,10 @@ int control_send(struct control *control, uint16_t type, const void *payload, si
 
     pthread_mutex_lock(&control->send_lock);
     r = send_frame(control->fd, type, payload, length_bytes, clock_after_ms(control->peer_timeout_ms));
-    if (r < 0 && r != -EMSGSIZE)
+    if (r < 0 && r != -EMSGSIZE) {
+        control->send_failed = true;
         cut(control);
+    }
     pthread_mutex_unlock(&control->send_lock);
     if (r < 0)
         return error_set(error, r, "look at the peer's own message", "cannot send on the control channel: %s",
@@ -168,6 +171,18 @@ static int incoming_header(struct incoming *in)
     return 0;
 }
 
+/* The kernel tells of a reset once: if a send was told, receiving looks like an orderly end. So that is only believed
+ * where no send has failed, one that is under way included. */
+static int end_of_stream(struct control *control, const struct incoming *in)
+{
+    bool failed;
+
+    pthread_mutex_lock(&control->send_lock);
+    failed = control->send_failed;
+    pthread_mutex_unlock(&control->send_lock);
+    return failed || in->in_payload || in->have_bytes ? -ECONNRESET : -EPIPE;
+}
+
 /* Receive what is there. 1: in->frame is whole. 0: more is to come. */
 static int incoming_advance(struct control *control, struct incoming *in)
 {
@@ -179,7 +194,7 @@ static int incoming_advance(struct control *control, struct incoming *in)
             ssize_t n = recv(control->fd, to + in->have_bytes, want - in->have_bytes, MSG_DONTWAIT);
 
             if (n == 0)
-                return in->in_payload || in->have_bytes ? -ECONNRESET : -EPIPE;
+                return end_of_stream(control, in);
             if (n < 0)
                 return errno == EAGAIN || errno == EINTR ? 0 : errno == ETIMEDOUT ? -EHOSTDOWN : -ECONNRESET;
             in->have_bytes += (uint32_t)n;
@@ -236,8 +251,9 @@ static void ping(struct control *control)
 
     if (pthread_mutex_trylock(&control->send_lock))
         return;
-    if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT))
-        (void)send_frame(control->fd, CONTROL_PING, NULL, 0, clock_after_ms(control->peer_timeout_ms));
+    if (poll(&p, 1, 0) == 1 && (p.revents & POLLOUT) &&
+        send_frame(control->fd, CONTROL_PING, NULL, 0, clock_after_ms(control->peer_timeout_ms)))
+        control->send_failed = true;
     pthread_mutex_unlock(&control->send_lock);
 }
 
