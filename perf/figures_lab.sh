@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What runs on both virtual hosts for perf/figures --lab: in turn ib_write_bw and a migration, so that each migration has
-# one before and one after it. Host a is the destination and serves; host b leaves in the shared folder bw.0 to bw.N
+# What runs on both virtual hosts for perf/figures --lab: in turn ib_write_bw and a migration, so that each migration
+# has one before and one after it. Host a is the destination and serves; host b leaves in the shared folder bw.0 to bw.N
 # (Gb/s) and run.1 to run.N (JSON).
 . tests/lab/lib.sh
 
@@ -33,8 +33,8 @@ migrate()
     if [[ $TERN_LAB_HOST = a ]]; then
         tern-perf migrate --listen "$TERN_LAB_SELF:7471" --memory 512M --transport verbs
     else
-        tern-perf migrate --to "$TERN_LAB_PEER:7471" --memory 512M --random 256M --transport verbs --json \
-            >"$TERN_LAB_OUT/run.$1"
+        tern-perf migrate --to "$TERN_LAB_PEER:7471" --memory 512M --random 256M --transport verbs \
+            --lanes "$PERF_LANES" --json >"$TERN_LAB_OUT/run.$1"
     fi
 }
 
