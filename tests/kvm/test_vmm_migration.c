@@ -151,7 +151,7 @@ Test(vmm_migration, missing_cpu_feature_is_refused_and_the_guest_goes_on, .timeo
     machine_create(&move.source, VMM_TRACKER_KVM_LOG, VMM_BACKING_ANONYMOUS, &machine_payload);
     machine_create(&move.destination, VMM_TRACKER_KVM_LOG, VMM_BACKING_ANONYMOUS, NULL);
     cpuid = &move.source.vmm->cpuid;
-    for (uint32_t i = 0; i < cpuid->head.nent; i++)
+    for (uint32_t i = 0; i < cpuid->nent; i++)
         if (cpuid->entries[i].function == 7 && cpuid->entries[i].index == 0)
             cpuid->entries[i].ebx |= 1u << 16 | 1u << 26; /* AVX-512 F and PF, which no CPU here has both of */
     set_options(&move, false);

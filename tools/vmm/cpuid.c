@@ -12,10 +12,10 @@
 
 int cpuid_host(int kvm_fd, struct cpuid *cpuid, struct tern_error *error)
 {
-    *cpuid = (struct cpuid){.head.nent = CPUID_MAX};
+    *cpuid = (struct cpuid){.nent = CPUID_MAX};
     if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid))
         return error_set(error, -errno, NULL, "KVM_GET_SUPPORTED_CPUID: %s", strerror(errno));
-    for (uint32_t i = 0; i < cpuid->head.nent; i++) {
+    for (uint32_t i = 0; i < cpuid->nent; i++) {
         struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
 
         if (entry->function == 1) { /* APIC id 0, one CPU */
@@ -48,7 +48,7 @@ static const struct feature_leaf {
 
 static const struct kvm_cpuid_entry2 *find(const struct cpuid *cpuid, uint32_t function, uint32_t index)
 {
-    for (uint32_t i = 0; i < cpuid->head.nent; i++)
+    for (uint32_t i = 0; i < cpuid->nent; i++)
         if (cpuid->entries[i].function == function && cpuid->entries[i].index == index)
             return &cpuid->entries[i];
     return NULL;

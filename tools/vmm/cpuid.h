@@ -12,8 +12,9 @@
 
 #define CPUID_MAX 256u
 
+/* As KVM's struct kvm_cpuid2, of fixed length. */
 struct cpuid {
-    struct kvm_cpuid2 head;
+    uint32_t nent, padding;
     struct kvm_cpuid_entry2 entries[CPUID_MAX];
 };
 

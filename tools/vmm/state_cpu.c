@@ -16,7 +16,7 @@
 static long cpuid_save(const struct state_machine *machine, enum state_block kind, void *bytes, size_t capacity_bytes,
                        struct tern_error *error)
 {
-    size_t length_bytes = machine->cpuid->head.nent * sizeof(machine->cpuid->entries[0]);
+    size_t length_bytes = machine->cpuid->nent * sizeof(machine->cpuid->entries[0]);
 
     (void)kind;
     (void)error;
@@ -32,7 +32,7 @@ static bool cpuid_unpack(const void *bytes, size_t length_bytes, struct cpuid *o
 
     if (!n || n > CPUID_MAX || length_bytes % sizeof(out->entries[0]))
         return false;
-    *out = (struct cpuid){.head.nent = (uint32_t)n};
+    *out = (struct cpuid){.nent = (uint32_t)n};
     memcpy(out->entries, bytes, length_bytes);
     return true;
 }
@@ -68,9 +68,10 @@ const struct block_ops state_cpuid = {"CPUID", cpuid_save, cpuid_fits, cpuid_loa
 
 /* ---- MSRs ---- */
 
-struct msr_table {
-    struct kvm_msrs head;
-    struct kvm_msr_entry entries[MSRS_MAX];
+/* As KVM's struct kvm_msrs, of one. */
+struct one_msr {
+    uint32_t nmsrs, padding;
+    struct kvm_msr_entry entries[1];
 };
 
 static int msr_indices(const struct state_machine *machine, struct kvm_msr_list **out, struct tern_error *error)
@@ -103,7 +104,7 @@ static long msrs_save(const struct state_machine *machine, enum state_block kind
     if (r)
         return r;
     for (uint32_t i = 0, n = 0; i < list->nmsrs; i++) {
-        struct msr_table one = {.head.nmsrs = 1, .entries = {{.index = list->indices[i]}}};
+        struct one_msr one = {.nmsrs = 1, .entries = {{.index = list->indices[i]}}};
 
         if (ioctl(machine->vcpu_fd, KVM_GET_MSRS, &one) != 1)
             continue;
@@ -138,7 +139,7 @@ static int msrs_load(const struct state_machine *machine, enum state_block kind,
 
     (void)kind;
     for (size_t i = 0; i < length_bytes / sizeof(*entries); i++) {
-        struct msr_table one = {.head.nmsrs = 1, .entries = {{.index = entries[i].index, .data = entries[i].data}}};
+        struct one_msr one = {.nmsrs = 1, .entries = {{.index = entries[i].index, .data = entries[i].data}}};
 
         if (ioctl(machine->vcpu_fd, KVM_SET_MSRS, &one) == 1 || !entries[i].data)
             continue;
