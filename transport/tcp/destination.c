@@ -57,15 +57,14 @@ static int receive(int fd, uint8_t *to, uint64_t length)
 
 static int take_write(struct receiver *receiver, const struct frame *frame)
 {
-    const struct tcp_region *region = &receiver->destination->regions[frame->what];
+    const struct tcp_region *regions = receiver->destination->regions;
 
-    if (frame->what >= LINK_REGIONS_MAX || !frame->length_bytes || frame->offset_bytes > region->length_bytes ||
-        frame->length_bytes > region->length_bytes - frame->offset_bytes)
+    if (!tcp_inside(regions, frame->what, frame->offset_bytes, frame->length_bytes))
         return error_set(&receiver->error, -EPROTO, NULL,
                          "tcp lane %u: a write of %llu bytes at %llu of region %u lies outside guest memory",
                          receiver->lane, (unsigned long long)frame->length_bytes,
                          (unsigned long long)frame->offset_bytes, frame->what);
-    return receive(receiver->fd, region->base + frame->offset_bytes, frame->length_bytes);
+    return receive(receiver->fd, regions[frame->what].base + frame->offset_bytes, frame->length_bytes);
 }
 
 static int take_fence(struct receiver *receiver, const struct frame *frame)
@@ -166,15 +165,16 @@ int tcp_destination_expose(struct link_destination *destination, uint32_t region
 
 static int adopt(struct link_destination *destination, uint32_t lane, int fd, struct tern_error *error)
 {
-    struct receiver *receiver = &destination->receivers[lane];
     uint8_t accepted = PREAMBLE_ACCEPTED;
+    struct receiver *receiver;
     int r;
 
-    if (lane >= destination->n_lanes || receiver->fd >= 0 || destination->torn)
+    if (lane >= destination->n_lanes || destination->receivers[lane].fd >= 0 || destination->torn)
         return error_set(error, -EINVAL, NULL, "lane %u of %u is not free", lane, destination->n_lanes);
     if (send(fd, &accepted, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
         return error_set(error, -ECONNRESET, NULL, "lane %u closed at once", lane);
     tcp_tune(fd);
+    receiver = &destination->receivers[lane];
     receiver->fd = fd;
     r = -pthread_create(&receiver->thread, NULL, receiver_main, receiver);
     if (r) {

@@ -152,14 +152,6 @@ int tcp_wait(struct link_source *source, uint32_t index, enum link_wait what, in
 
 /* ---- posting ---- */
 
-static bool inside(const struct link_source *source, const struct link_run *run)
-{
-    const struct tcp_region *region = &source->regions[run->region];
-
-    return run->region < LINK_REGIONS_MAX && run->length_bytes && run->offset_bytes <= region->length_bytes &&
-           run->length_bytes <= region->length_bytes - run->offset_bytes;
-}
-
 static void enqueue(struct lane *lane, const struct frame *frame, const uint8_t *payload)
 {
     struct item *item = &lane->queue[(lane->head + lane->count++) % QUEUE_ITEMS];
@@ -181,7 +173,7 @@ int tcp_post(struct link_source *source, uint32_t index, const struct link_run *
         const struct link_run *run = &runs[taken];
         struct frame frame = {FRAME_WRITE, run->region, run->offset_bytes, run->length_bytes};
 
-        if (!inside(source, run))
+        if (!tcp_inside(source->regions, run->region, run->offset_bytes, run->length_bytes))
             return error_set(error, -EINVAL, NULL, "a run of %llu bytes at %llu lies outside region %u",
                              (unsigned long long)run->length_bytes, (unsigned long long)run->offset_bytes, run->region);
         enqueue(lane, &frame, source->regions[run->region].base + run->offset_bytes);

@@ -10,6 +10,14 @@ struct tcp_region {
     uint64_t length_bytes;
 };
 
+/* Do length_bytes at offset_bytes lie within this region? Proven for any numbers, whoever sent them. */
+static inline bool tcp_inside(const struct tcp_region regions[LINK_REGIONS_MAX], uint32_t region, uint64_t offset_bytes,
+                              uint64_t length_bytes)
+{
+    return region < LINK_REGIONS_MAX && length_bytes && offset_bytes <= regions[region].length_bytes &&
+           length_bytes <= regions[region].length_bytes - offset_bytes;
+}
+
 /* Options of a lane's socket: no delay, and a vanished peer is noticed in seconds. */
 void tcp_tune(int fd);
 
