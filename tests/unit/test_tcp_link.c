@@ -73,6 +73,33 @@ Test(tcp_link, every_byte_in_its_place_and_no_other, .timeout = 60)
     free(near);
 }
 
+/* More than the socket takes at once: frames are cut anywhere, and go on from there. */
+Test(tcp_link, more_than_a_full_socket, .timeout = 60)
+{
+    uint8_t *near = malloc(2 * LENGTH);
+    struct link_source *source;
+    struct far far;
+
+    srand(2);
+    for (uint64_t i = 0; i < 2 * LENGTH; i++)
+        near[i] = (uint8_t)rand();
+    far_open(&far);
+    source = open_source(&far, near);
+    for (int i = 0; i < 60; i++) {
+        post_whole(source, 0, (struct link_run){0, 0, LENGTH});
+        post_whole(source, 1, (struct link_run){3, (uint64_t)i, LENGTH - (uint64_t)i});
+    }
+    fence_and_wait(source, &far, 1);
+    cr_assert_eq(memcmp(far.regions[0], near, LENGTH), 0);
+    cr_assert_eq(memcmp(far.regions[3], near + LENGTH, LENGTH), 0);
+    memset(far.regions[0], PATTERN, LENGTH);
+    memset(far.regions[3], PATTERN, LENGTH);
+    untouched(&far);
+    link_tcp.source_close(source);
+    far_close(&far);
+    free(near);
+}
+
 Test(tcp_link, runs_outside_are_not_sent, .timeout = 60)
 {
     static const struct link_run outside[] = {
