@@ -11,6 +11,7 @@
 #include "migrate/bitmap.h"
 #include "migrate/tern.h"
 #include "migrate/untouched.h"
+#include "tests/unit/tracked.h"
 
 #define PAGES  3000u /* more than one block of the page map's entries */
 #define LENGTH ((size_t)PAGES * TERN_PAGE_BYTES)
@@ -208,4 +209,30 @@ Test(untouched, discarded_pages_are_untouched, .timeout = 30)
     look(base, LENGTH);
     exactly(left);
     munmap(base, LENGTH);
+}
+
+/* A huge page that was written holds data from end to end; of a shared one more may count as touched, never less. */
+static void huge_pages(enum kind kind)
+{
+    const size_t length = 8 * MIB;
+    uint8_t *base = map_kind(kind, length);
+
+    if (base == MAP_FAILED)
+        cr_skip_test("no huge pages");
+    base[3 * MIB] = 1;
+    look(base, length);
+    cr_assert_eq(bitmap_count(touched, 512, 1024), 512, "data was missed");
+    if (kind == HUGE)
+        cr_assert_eq(bitmap_count(touched, 0, PAGES), 512);
+    munmap(base, length);
+}
+
+Test(untouched, huge_pages, .timeout = 30)
+{
+    huge_pages(HUGE);
+}
+
+Test(untouched, shared_huge_pages, .timeout = 30)
+{
+    huge_pages(HUGE_SHARED);
 }
