@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "tools/common/host_port.h"
+#include "tools/common/migration_options.h"
 #include "tools/common/options.h"
 
 /* Bits in the option table. The commands come first; then what one mode of a command takes of its options. */
@@ -29,13 +30,7 @@ struct perf_values {
     struct host_port listen;
     struct host_port to;
     struct host_port host; /* no port */
-    int transport;         /* enum tern_transport */
-    const char *device;
-    int gid_index;
-    uint64_t lanes;
-    uint64_t downtime_limit_ns;
-    uint64_t bandwidth_bps;
-    bool verify;
+    struct migration_values migration;
     uint64_t memory_bytes;
     bool populate;
     uint64_t random_bytes;

@@ -5,7 +5,6 @@
 #include "migrate/tern.h"
 #include "perf/cli.h"
 #include "transport/error.h"
-#include "transport/link.h"
 
 #define BIT(command) (1u << (command))
 #define BOTH         (BIT(PERF_MIGRATE) | BIT(PERF_MIGRATE_BOTH))
@@ -41,61 +40,7 @@ static const struct option_spec specs[] = {
      .commands = TO,
      .group = "Where",
      .help = "be the source of a 'tern-perf migrate --listen' there"},
-    {.name = "transport",
-     .argument = "NAME",
-     .choices = "auto|verbs|tcp",
-     .kind = OPTION_CHOICE,
-     AT(transport),
-     .commands = ALL,
-     .group = "Migration",
-     .help = "verbs: RDMA; auto (the default) takes verbs where both ends have a device that reaches the other"},
-    {.name = "device",
-     .argument = "NAME[,NAME]",
-     .kind = OPTION_TEXT,
-     AT(device),
-     .commands = ALL,
-     .group = "Migration",
-     .help = "RDMA devices to use, like rxe0 or mlx5_0,mlx5_1"},
-    {.name = "gid-index",
-     .argument = "N",
-     .kind = OPTION_INDEX,
-     AT(gid_index),
-     .max = 255,
-     .commands = ALL,
-     .group = "Migration",
-     .help = "GID index of the RDMA port (chosen: RoCE v2, family of the address)"},
-    {.name = "lanes",
-     .argument = "N",
-     .kind = OPTION_NUMBER,
-     AT(lanes),
-     .min = 1,
-     .max = LINK_LANES_MAX,
-     .commands = SOURCE,
-     .group = "Migration",
-     .help = "connections to spread the memory over (chosen)"},
-    {.name = "downtime-limit",
-     .argument = "TIME",
-     .kind = OPTION_DURATION,
-     AT(downtime_limit_ns),
-     .min = 100000,
-     .max = 3600 * 1000000000ull,
-     .commands = SOURCE,
-     .group = "Migration",
-     .help = "stop the guest when the predicted downtime fits this (50ms)"},
-    {.name = "bandwidth",
-     .argument = "RATE",
-     .kind = OPTION_RATE,
-     AT(bandwidth_bps),
-     .min = 1000000,
-     .commands = SOURCE,
-     .group = "Migration",
-     .help = "send no faster than this, over all lanes, like 10Gb/s (no limit)"},
-    {.name = "verify",
-     .kind = OPTION_FLAG,
-     AT(verify),
-     .commands = SOURCE,
-     .group = "Migration",
-     .help = "compare digests of every page on both sides before the handover"},
+    MIGRATION_OPTIONS(struct perf_values, migration, SOURCE, ALL),
     {.name = "memory",
      .argument = "SIZE",
      .kind = OPTION_SIZE,
@@ -177,11 +122,11 @@ void perf_values_init(struct perf_values *values)
 {
     *values = (struct perf_values){
         .host = {.host = "127.0.0.1"},
-        .gid_index = -1,
         .memory_bytes = GIB,
         .random_bytes = 256 * MIB,
         .repeat = 1,
     };
+    migration_values_init(&values->migration);
 }
 
 int perf_check_mode(const struct option_texts *texts, enum perf_command mode, struct tern_error *error)

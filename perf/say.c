@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <stdio.h>
-
 #include "perf/cli.h"
-#include "tools/common/report.h"
+#include "tools/common/error_line.h"
 
 int perf_failed(const struct tern_error *error)
 {
-    const char *side = side_name(error->side);
-
-    fprintf(stderr, "tern-perf: %s%s%s%s%s\n", side, *side ? ": " : "", error->message, *error->hint ? "; " : "",
-            error->hint);
+    error_line("tern-perf", error);
     return PERF_EXIT_FAILED;
 }
 
 int perf_usage(const struct tern_error *error)
 {
-    perf_failed(error);
+    error_line("tern-perf", error);
     return PERF_EXIT_USAGE;
 }

@@ -51,13 +51,7 @@ static void fill_options(const struct side_config *config, struct tern_options *
     tern_options_init(options);
     options->host = config->host;
     options->port = config->port;
-    options->transport = (enum tern_transport)values->transport;
-    options->device = values->device;
-    options->gid_index = values->gid_index;
-    options->lanes = (uint32_t)values->lanes;
-    options->downtime_limit_ns = values->downtime_limit_ns;
-    options->bandwidth_bps = values->bandwidth_bps;
-    options->verify = values->verify;
+    migration_values_apply(&values->migration, options);
 }
 
 static int make_guest(const struct side_config *config, struct process_guest **out, struct tern_vm *vm,

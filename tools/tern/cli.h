@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "tools/common/host_port.h"
+#include "tools/common/migration_options.h"
 #include "tools/common/options.h"
 
 /* Positions in the table of commands, and bits in the option table. */
@@ -45,15 +46,7 @@ struct cli_values {
     struct host_port to;
     struct host_port listen;
     uint64_t port;
-    int transport; /* enum tern_transport */
-    const char *device;
-    int gid_index;
-    uint64_t lanes;
-    uint64_t downtime_limit_ns;
-    uint64_t bandwidth_bps;
-    uint64_t deadline_ns;
-    int on_no_converge; /* enum tern_no_converge */
-    bool verify;
+    struct migration_values migration;
     bool json;
     bool quiet;
     int owner; /* #define CLI_UNSET UINT64_MAX

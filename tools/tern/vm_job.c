@@ -105,15 +105,7 @@ static void fill_options(struct vm_process *process, const struct cli_values *va
     options->port = at->has_port ? at->port : (uint16_t)values->port;
     if (!options->port)
         options->port = UINT16_MAX; /* any free one */
-    options->transport = (enum tern_transport)values->transport;
-    options->device = values->device;
-    options->gid_index = values->gid_index;
-    options->lanes = (uint32_t)values->lanes;
-    options->downtime_limit_ns = values->downtime_limit_ns;
-    options->bandwidth_bps = values->bandwidth_bps;
-    options->deadline_ns = values->deadline_ns;
-    options->on_no_converge = (enum tern_no_converge)values->on_no_converge;
-    options->verify = values->verify;
+    migration_values_apply(&values->migration, options);
     options->on_event = on_event;
     options->event_opaque = process;
 }
