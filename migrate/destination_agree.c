@@ -185,24 +185,28 @@ int destination_agree(struct tern_destination *destination, bool *touched, struc
     struct destination_door *door = &destination->door;
     struct sockaddr_storage local = *control_local(door->control);
     struct wire_hello_ack ack = {0};
-    int r = layout_check(&destination->hello, destination->vm, error);
+    const struct wire_hello *hello = &destination->hello;
+    const struct tern_vm *vm = destination->vm;
+    int r = layout_check(hello, vm, error);
 
+    if (!r && vm->check_profile)
+        r = vm->check_profile(vm->opaque, hello->profile, hello->profile_bytes, error);
     if (r)
         return r;
     address_unmap(&local);
     destination->link_options = (struct link_options){.device = destination->options.device,
                                                       .gid_index = destination->options.gid_index,
-                                                      .n_lanes = destination->hello.n_lanes,
-                                                      .chunk_bytes = destination->hello.chunk_bytes,
+                                                      .n_lanes = hello->n_lanes,
+                                                      .chunk_bytes = hello->chunk_bytes,
                                                       .connect_timeout_ms = LANES_MS};
     r = choose_transport(destination, &ack, (struct sockaddr *)&local, error);
     if (!r)
         r = reserve(destination, error);
     if (!r)
         r = open_link(destination, &ack, (struct sockaddr *)&local, error);
-    if (!r && destination->vm->inhibit_discards)
-        r = destination->vm->inhibit_discards(destination->vm->opaque, true, error);
-    destination->inhibited = !r && destination->vm->inhibit_discards;
+    if (!r && vm->inhibit_discards)
+        r = vm->inhibit_discards(vm->opaque, true, error);
+    destination->inhibited = !r && vm->inhibit_discards;
     if (!r && door->provider->needs_registration)
         r = start_registration(destination, error);
     if (!r)

@@ -103,11 +103,28 @@ static int wishes(struct source *source, struct wire_hello *hello, struct tern_e
     return 0;
 }
 
+static int take_profile(const struct tern_vm *vm, struct wire_hello *hello, struct tern_error *error)
+{
+    size_t length_bytes = 0;
+    int r;
+
+    if (!vm->save_profile)
+        return 0;
+    r = vm->save_profile(vm->opaque, hello->profile, sizeof(hello->profile), &length_bytes, error);
+    if (!r && length_bytes > sizeof(hello->profile))
+        r = error_set(error, -EINVAL, NULL, "the VMM's profile of the guest has %zu bytes, %u at most", length_bytes,
+                      TERN_PROFILE_BYTES);
+    hello->profile_bytes = r ? 0 : (uint32_t)length_bytes;
+    return r;
+}
+
 static int say_hello(struct source *source, struct tern_error *error)
 {
     struct wire_hello hello = {.n_lanes = source->link_options.n_lanes, .verify = source->options.verify};
     int r = wishes(source, &hello, error);
 
+    if (!r)
+        r = take_profile(source->vm, &hello, error);
     if (r)
         return r;
     memcpy(hello.session, source->session, sizeof(hello.session));

@@ -28,9 +28,10 @@ extern "C" {
 #define TERN_VERSION "0.1.0"
 
 /* Unit of dirty tracking, whatever the size of the pages behind a region. */
-#define TERN_PAGE_BYTES   4096u
-#define TERN_DEFAULT_PORT 7471
-#define TERN_NAME_BYTES   32
+#define TERN_PAGE_BYTES    4096u
+#define TERN_DEFAULT_PORT  7471
+#define TERN_NAME_BYTES    32
+#define TERN_PROFILE_BYTES 16384u
 
 /* ---- the guest ---- */
 
@@ -85,6 +86,10 @@ struct tern_tracker {
  * save_state       source, guest paused: write the device state into buffer, its length into *length_bytes;
  *                  -ENOSPC if capacity is too small
  * load_state       destination: take the device state; the guest does not run yet
+ * save_profile     optional, source: what the destination must know to judge whether it can run this guest (CPU
+ *                  features, machine type), in the VMM's own format, into buffer; at most TERN_PROFILE_BYTES
+ * check_profile    optional, destination: can this side run such a guest? Called before anything is reserved;
+ *                  -errno with the reason refuses the migration. Length 0: the source gave none
  * inhibit_discards optional: while on, the VMM must not discard guest pages (balloon, free page reporting,
  *                  virtio-mem); returns -errno if it cannot promise that
  * state_capacity_bytes   upper bound of the device state; 0: 1 MiB */
@@ -101,6 +106,9 @@ struct tern_vm {
     int (*save_state)(void *opaque, void *buffer, size_t capacity_bytes, size_t *length_bytes,
                       struct tern_error *error);
     int (*load_state)(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error);
+    int (*save_profile)(void *opaque, void *buffer, size_t capacity_bytes, size_t *length_bytes,
+                        struct tern_error *error);
+    int (*check_profile)(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error);
     int (*inhibit_discards)(void *opaque, bool on, struct tern_error *error);
     uint64_t state_capacity_bytes;
 };

@@ -52,6 +52,8 @@ size_t wire_put_hello(uint8_t *buffer, const struct wire_hello *hello)
         put_u64(&w, hello->regions[i].page_bytes);
         put_string(&w, hello->regions[i].name);
     }
+    put_u32(&w, hello->profile_bytes);
+    put_bytes(&w, hello->profile, hello->profile_bytes);
     return writer_length(&w);
 }
 
@@ -77,6 +79,8 @@ int wire_get_hello(const uint8_t *payload, size_t length, struct wire_hello *out
         out->regions[i].page_bytes = get_u64(&r);
         get_string(&r, out->regions[i].name, sizeof(out->regions[i].name));
     }
+    out->profile_bytes = get_count(&r, TERN_PROFILE_BYTES, 1);
+    get_bytes(&r, out->profile, out->profile_bytes);
     r.bad |= out->n_lanes < 1 || out->n_lanes > LINK_LANES_MAX;
     r.bad |= out->chunk_bytes < (2ull << 20) || (out->chunk_bytes & (out->chunk_bytes - 1));
     r.bad |= out->transports & ~(WIRE_CAN_VERBS | WIRE_CAN_TCP);

@@ -6,7 +6,7 @@
  * and bytes left over make the message bad.
  *
  * Sequence (S source, D destination):
- *   S HELLO             session, layout, wishes               D HELLO_ACK  transport, token, or D REFUSE
+ *   S HELLO             session, layout, profile, wishes               D HELLO_ACK  transport, token, or D REFUSE
  *   (lanes connect, each showing the token)
  *   S WANT*             chunks that it will write             D KEY*       as each is registered
  *   each round:  S LIST* (verify: pages written; CLEAR: pages that became zero), writes and fences on the lanes,
@@ -78,6 +78,8 @@ struct wire_hello {
     bool verify;
     uint32_t n_regions;
     struct wire_region regions[WIRE_REGIONS_MAX];
+    uint32_t profile_bytes;
+    uint8_t profile[TERN_PROFILE_BYTES];
 };
 
 struct wire_hello_ack {

@@ -142,7 +142,7 @@ Test(vmm_migration, there_and_back_and_there_again, .timeout = 60)
     machine_destroy(&move.source);
 }
 
-/* The state of a guest whose CPU has features that the destination's has not. */
+/* Found out before anything is sent. */
 Test(vmm_migration, missing_cpu_feature_is_refused_and_the_guest_goes_on, .timeout = 60)
 {
     struct move move = {0};
@@ -161,6 +161,7 @@ Test(vmm_migration, missing_cpu_feature_is_refused_and_the_guest_goes_on, .timeo
     cr_assert_eq(run_source(&move), -ENOTSUP);
     cr_assert_eq(move.source_result.outcome, TERN_OUTCOME_FAILED);
     cr_assert(strstr(move.source_error.message, "CPUID 0x7.0 ebx"), "%s", move.source_error.message);
+    cr_assert_eq(move.source_result.pages_sent, 0);
     cr_assert(vmm_runs(move.source.vmm));
     cr_assert(!vmm_runs(move.destination.vmm));
     machine_wait_step(&move.source, machine_step(&move.source) + 200);

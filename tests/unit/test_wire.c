@@ -126,7 +126,9 @@ static struct wire_hello a_hello(void)
                            .reconnect_ms = 15000,
                            .verify = true,
                            .n_regions = 2,
-                           .regions = {{0, 3 << 20, 4096, "low"}, {4ull << 30, 1 << 20, 4096, "high"}}};
+                           .regions = {{0, 3 << 20, 4096, "low"}, {4ull << 30, 1 << 20, 4096, "high"}},
+                           .profile_bytes = 5,
+                           .profile = "CPU x"};
 
     memset(h.session, 7, sizeof(h.session));
     return h;
@@ -146,12 +148,15 @@ Test(wire, hello, .timeout = 30)
     cr_assert_eq(out.n_regions, 2);
     cr_assert_str_eq(out.regions[1].name, "high");
     cr_assert_eq(out.regions[1].guest_address, 4ull << 30);
+    cr_assert_eq(out.profile_bytes, 5);
+    cr_assert_eq(memcmp(out.profile, "CPU x", 5), 0);
     only_whole(hello, length);
 }
 
 Test(wire, hello_out_of_range, .timeout = 30)
 {
     struct wire_hello in = a_hello();
+    size_t length;
 
     in.n_lanes = 0;
     cr_assert_eq(decode_exact(hello, wire_put_hello(buffer, &in)), -EPROTO);
@@ -166,6 +171,12 @@ Test(wire, hello_out_of_range, .timeout = 30)
     in = a_hello();
     strcpy(in.kind, "a\nb");
     cr_assert_eq(decode_exact(hello, wire_put_hello(buffer, &in)), -EPROTO);
+    in = a_hello();
+    in.profile_bytes = TERN_PROFILE_BYTES;
+    cr_assert_eq(decode_exact(hello, wire_put_hello(buffer, &in)), 0);
+    length = wire_put_hello(buffer, &in);
+    buffer[length - TERN_PROFILE_BYTES - 4]++; /* a longer one than there may be, and is */
+    cr_assert_eq(decode_exact(hello, length), -EPROTO);
 }
 
 Test(wire, lists, .timeout = 30)

@@ -72,6 +72,22 @@ int state_save(const struct state_machine *machine, void *buffer, size_t capacit
     return 0;
 }
 
+int state_profile(const struct state_machine *machine, void *buffer, size_t capacity_bytes, size_t *length_bytes,
+                  struct tern_error *error)
+{
+    long length = state_cpuid.save(machine, BLOCK_CPUID, buffer, capacity_bytes, error);
+
+    if (length < 0)
+        return (int)length;
+    *length_bytes = (size_t)length;
+    return 0;
+}
+
+int state_check(const struct state_machine *machine, const void *buffer, size_t length_bytes, struct tern_error *error)
+{
+    return state_cpuid.fits(machine, BLOCK_CPUID, buffer, length_bytes, error);
+}
+
 struct found_block {
     const uint8_t *bytes;
     uint32_t length_bytes;

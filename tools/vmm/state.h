@@ -25,6 +25,12 @@ struct state_machine {
 int state_save(const struct state_machine *machine, void *buffer, size_t capacity_bytes, size_t *length_bytes,
                struct tern_error *error);
 
+/* state_profile: what state_check needs: the CPU that the guest sees. */
+int state_profile(const struct state_machine *machine, void *buffer, size_t capacity_bytes, size_t *length_bytes,
+                  struct tern_error *error);
+/* state_check: can this machine run such a guest? errors as state_load's for CPU features */
+int state_check(const struct state_machine *machine, const void *buffer, size_t length_bytes, struct tern_error *error);
+
 /* state_load: into a machine that has not run.
  * errors   -EINVAL damaged, another version, or a block is missing; -ENOTSUP names a CPU feature or an MSR that this
  *          host does not have */

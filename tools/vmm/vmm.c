@@ -62,6 +62,21 @@ static int on_load(void *opaque, const void *buffer, size_t length_bytes, struct
     return state_load(&machine, buffer, length_bytes, error);
 }
 
+static int on_save_profile(void *opaque, void *buffer, size_t capacity_bytes, size_t *length_bytes,
+                           struct tern_error *error)
+{
+    struct state_machine machine = state_machine(opaque);
+
+    return state_profile(&machine, buffer, capacity_bytes, length_bytes, error);
+}
+
+static int on_check_profile(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error)
+{
+    struct state_machine machine = state_machine(opaque);
+
+    return state_check(&machine, buffer, length_bytes, error);
+}
+
 const struct tern_vm *vmm_describe(struct vmm *vmm)
 {
     vmm->description = (struct tern_vm){
@@ -76,6 +91,8 @@ const struct tern_vm *vmm_describe(struct vmm *vmm)
         .throttle = on_throttle,
         .save_state = on_save,
         .load_state = on_load,
+        .save_profile = on_save_profile,
+        .check_profile = on_check_profile,
         .state_capacity_bytes = STATE_MAX,
     };
     return &vmm->description;
