@@ -193,6 +193,18 @@ int qmp_command(struct qmp *qmp, const char *name, struct json_object *arguments
     return r ? r : wait_answer(qmp, name, deadline_ns, reply_out, error);
 }
 
+int qmp_give_fd(struct qmp *qmp, int fd, const char *name, struct tern_error *error)
+{
+    struct json_object *arguments = json_object_new_object();
+    int r;
+
+    json_object_object_add(arguments, "fdname", json_object_new_string(name));
+    qmp_stream_attach(&qmp->stream, fd);
+    r = qmp_command(qmp, "getfd", arguments, QMP_TIMEOUT_MS, NULL, error);
+    qmp_stream_attach(&qmp->stream, -1);
+    return r;
+}
+
 int qmp_human(struct qmp *qmp, const char *line, int timeout_ms, char **text_out, struct tern_error *error)
 {
     struct json_object *arguments = json_object_new_object(), *reply;

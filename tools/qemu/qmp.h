@@ -37,6 +37,9 @@ void qmp_close(struct qmp *qmp);
 int qmp_command(struct qmp *qmp, const char *name, struct json_object *arguments, int timeout_ms,
                 struct json_object **reply_out, struct tern_error *error);
 
+/* qmp_give_fd: QEMU knows a copy of this descriptor by that name from now on ("fd:NAME"). fd stays the caller's. */
+int qmp_give_fd(struct qmp *qmp, int fd, const char *name, struct tern_error *error);
+
 /* qmp_human: a command of the human monitor; *text_out is the caller's to free. QEMU reports its errors as text, too.
  */
 int qmp_human(struct qmp *qmp, const char *line, int timeout_ms, char **text_out, struct tern_error *error);

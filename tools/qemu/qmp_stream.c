@@ -30,7 +30,7 @@ int qmp_stream_init(struct qmp_stream *stream, int fd, struct tern_error *error)
 {
     int flags = fcntl(fd, F_GETFL);
 
-    *stream = (struct qmp_stream){.fd = fd};
+    *stream = (struct qmp_stream){.fd = fd, .attached = -1};
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
         return error_set(error, -errno, NULL, "cannot set up the QMP socket: %s", strerror(errno));
     stream->tokener = json_tokener_new_ex(DEPTH_MAX);
@@ -117,6 +117,36 @@ int qmp_stream_read(struct qmp_stream *stream, uint64_t deadline_ns, struct json
     return r;
 }
 
+void qmp_stream_attach(struct qmp_stream *stream, int fd)
+{
+    stream->attached = fd;
+}
+
+/* send(), with the attached descriptor if there is one. source: unix(7), SCM_RIGHTS */
+static ssize_t send_some(struct qmp_stream *stream, const char *text, size_t length)
+{
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control = {0};
+    struct iovec iov = {(void *)(uintptr_t)text, length};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    struct cmsghdr *head;
+    ssize_t n;
+
+    if (stream->attached >= 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
+        head = CMSG_FIRSTHDR(&message);
+        *head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(head), &stream->attached, sizeof(int));
+    }
+    n = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+    if (n > 0)
+        stream->attached = -1;
+    return n;
+}
+
 int qmp_stream_write(struct qmp_stream *stream, struct json_object *message, uint64_t deadline_ns,
                      struct tern_error *error)
 {
@@ -127,8 +157,7 @@ int qmp_stream_write(struct qmp_stream *stream, struct json_object *message, uin
         return breaks(stream, 0, NULL, error);
     while (sent < length + 1) {
         struct pollfd p = {.fd = stream->fd, .events = POLLOUT};
-        ssize_t n = sent < length ? send(stream->fd, text + sent, length - sent, MSG_NOSIGNAL)
-                                  : send(stream->fd, "\n", 1, MSG_NOSIGNAL);
+        ssize_t n = sent < length ? send_some(stream, text + sent, length - sent) : send_some(stream, "\n", 1);
 
         if (n > 0)
             sent += (size_t)n;
