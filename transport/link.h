@@ -126,7 +126,8 @@ struct link_provider {
     /* destination_adopt: take an accepted TCP connection as lane `lane` (tcp only; NULL elsewhere).
      * fd           owned by the provider from here on, also on failure */
     int (*destination_adopt)(struct link_destination *destination, uint32_t lane, int fd, struct tern_error *error);
-    /* wait_lanes: until all lanes are connected; bounded by options->connect_timeout_ms. */
+    /* wait_lanes: until all lanes are connected; bounded by options->connect_timeout_ms. Nothing that the source sends
+     * is written before this has returned 0. */
     int (*wait_lanes)(struct link_destination *destination, struct tern_error *error);
     /* wait_fence: until every lane has fenced `round`. returns 0, -ETIMEDOUT, or a lane's error. */
     int (*wait_fence)(struct link_destination *destination, uint32_t round, int timeout_ms, struct tern_error *error);

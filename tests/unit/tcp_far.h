@@ -32,6 +32,7 @@ struct far {
     struct link_destination *link;
     struct listener *listener;
     uint8_t *all, *regions[4];
+    int other_lane; /* of a test that uses one; -1: none */
 };
 
 static inline void on_connection(void *opaque, int fd, const struct preamble *preamble)
@@ -55,6 +56,7 @@ static inline void far_open(struct far *far)
     struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
     uint16_t port;
 
+    far->other_lane = -1;
     far->all = mmap(NULL, ALL, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(far->all, MAP_FAILED);
     memset(far->all, PATTERN, ALL);
@@ -71,6 +73,8 @@ static inline void far_close(struct far *far)
 {
     listener_destroy(far->listener);
     link_tcp.destination_close(far->link);
+    if (far->other_lane >= 0)
+        close(far->other_lane);
     munmap(far->all, ALL);
 }
 

@@ -19,6 +19,23 @@ static int open_lane(const struct far *far, uint32_t lane)
     return fd;
 }
 
+static void all_connected(struct far *far)
+{
+    struct tern_error error = {0};
+
+    cr_assert_eq(link_tcp.wait_lanes(far->link, &error), 0, "%s", error.message);
+}
+
+/* The other lane connects too, and stays silent. */
+static int open_one_lane(struct far *far, uint32_t lane)
+{
+    int fd = open_lane(far, lane);
+
+    far->other_lane = open_lane(far, !lane);
+    all_connected(far);
+    return fd;
+}
+
 static void put_frame(int fd, struct frame frame, const void *payload, size_t n)
 {
     uint8_t bytes[FRAME_BYTES];
@@ -77,7 +94,7 @@ static void malformed_ends_its_lane(size_t i)
 
     memset(payload, 0xee, sizeof(payload));
     far_open(&far);
-    fd = open_lane(&far, 1);
+    fd = open_one_lane(&far, 1);
     put_frame(fd, malformed[i].frame, payload, sizeof(payload));
     cr_assert_eq(link_tcp.wait_fence(far.link, 1, PATIENT_MS, &error), -EPROTO, "case %zu: %s", i, error.message);
     cr_assert_not_null(strstr(error.message, malformed[i].named), "case %zu: %s", i, error.message);
@@ -104,6 +121,7 @@ Test(tcp_link, a_bad_frame_leaves_the_other_lane_alone, .timeout = 60)
     far_open(&far);
     bad = open_lane(&far, 1);
     good = open_lane(&far, 0);
+    all_connected(&far);
     put_frame(bad, (struct frame){FRAME_WRITE, 0, LENGTH - 3, 3}, "end", 3);
     put_frame(bad, (struct frame){FRAME_FENCE, 1, 0, 0}, NULL, 0);
     put_frame(bad, (struct frame){FRAME_WRITE, 3, LENGTH - 3, 4}, "over", 4);
@@ -128,7 +146,7 @@ Test(tcp_link, a_fence_does_not_go_back, .timeout = 60)
     int fd;
 
     far_open(&far);
-    fd = open_lane(&far, 0);
+    fd = open_one_lane(&far, 0);
     put_frame(fd, (struct frame){FRAME_FENCE, 5, 0, 0}, NULL, 0);
     put_frame(fd, (struct frame){FRAME_FENCE, 5, 0, 0}, NULL, 0);
     closed(fd);
@@ -148,7 +166,7 @@ Test(tcp_link, truncated_frames, .timeout = 60)
         int fd;
 
         far_open(&far);
-        fd = open_lane(&far, 0);
+        fd = open_one_lane(&far, 0);
         if (n)
             cr_assert_eq(send(fd, bytes, n, MSG_NOSIGNAL), (ssize_t)n);
         close(fd);
@@ -167,7 +185,7 @@ Test(tcp_link, truncated_payload, .timeout = 60)
     int fd;
 
     far_open(&far);
-    fd = open_lane(&far, 0);
+    fd = open_one_lane(&far, 0);
     put_frame(fd, (struct frame){FRAME_WRITE, 0, 8192, 4096}, "only this", 9);
     close(fd);
     cr_assert_eq(link_tcp.wait_fence(far.link, 1, PATIENT_MS, &error), -ECONNRESET);
@@ -190,7 +208,7 @@ Test(tcp_link, garbage_never_writes, .timeout = 60)
             words[k] = (uint32_t)rand() | 0x80000000u; /* no region, and no length that fits */
         words[0] = i % 2 ? FRAME_WRITE : words[0];
         far_open(&far);
-        fd = open_lane(&far, 0);
+        fd = open_one_lane(&far, 0);
         cr_assert_eq(send(fd, words, sizeof(words), MSG_NOSIGNAL), sizeof(words));
         closed(fd);
         untouched(&far);
@@ -199,6 +217,30 @@ Test(tcp_link, garbage_never_writes, .timeout = 60)
 }
 
 /* ---- lanes that are not taken ---- */
+
+/* A source whose lanes do not all come is turned away, and the next one relies on memory that reads as zero. */
+Test(tcp_link, nothing_is_written_before_all_lanes_are_there, .timeout = 60)
+{
+    struct link_options hasty = options;
+    struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct tern_error error = {0};
+    struct far far;
+    uint16_t port;
+    int fd;
+
+    far_open(&far);
+    link_tcp.destination_close(far.link);
+    hasty.connect_timeout_ms = 300;
+    cr_assert_eq(link_tcp.destination_open(&hasty, (struct sockaddr *)&local, token, &port, &far.link, NULL), 0);
+    cr_assert_eq(link_tcp.destination_expose(far.link, 0, far.regions[0], LENGTH, NULL), 0);
+    fd = open_lane(&far, 1);
+    put_frame(fd, (struct frame){FRAME_WRITE, 0, 4096, 5}, "early", 5);
+    cr_assert_eq(link_tcp.wait_lanes(far.link, &error), -ETIMEDOUT);
+    link_tcp.destination_teardown(far.link);
+    untouched(&far);
+    close(fd);
+    far_close(&far);
+}
 
 Test(tcp_link, wrong_tokens_and_lanes_are_closed, .timeout = 60)
 {

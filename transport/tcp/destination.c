@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The destination's lanes. A thread for each reads headers and, once the place is proven to lie in an exposed region,
  * the payload straight into guest memory. A frame that proves nothing ends its lane; memory beyond it is untouched.
+ * Nothing is read before wait_lanes has succeeded: a source that is turned away has written nothing.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -32,6 +33,7 @@ struct link_destination {
     struct tcp_region regions[LINK_REGIONS_MAX];
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    bool taking; /* wait_lanes has succeeded */
     bool aborted, torn;
 };
 
@@ -104,15 +106,26 @@ static int take_frame(struct receiver *receiver)
     }
 }
 
+static int await_taking(struct link_destination *destination)
+{
+    int r;
+
+    pthread_mutex_lock(&destination->lock);
+    while (!destination->taking && !destination->torn)
+        pthread_cond_wait(&destination->changed, &destination->lock);
+    r = destination->taking ? 0 : -ECONNRESET;
+    pthread_mutex_unlock(&destination->lock);
+    return r;
+}
+
 static void *receiver_main(void *argument)
 {
     struct receiver *receiver = argument;
     struct link_destination *destination = receiver->destination;
-    int r;
+    int r = await_taking(destination);
 
-    do {
+    while (!r)
         r = take_frame(receiver);
-    } while (!r);
     shutdown(receiver->fd, SHUT_RDWR);
     pthread_mutex_lock(&destination->lock);
     if (!receiver->error.message[0])
@@ -210,6 +223,7 @@ void tcp_destination_teardown(struct link_destination *destination)
 {
     pthread_mutex_lock(&destination->lock);
     destination->torn = true; /* no lane is adopted any more */
+    pthread_cond_broadcast(&destination->changed);
     pthread_mutex_unlock(&destination->lock);
     for (uint32_t i = 0; i < destination->n_lanes; i++) /* all of them end at once: the guest stands still meanwhile */
         if (destination->receivers[i].fd >= 0)
@@ -264,6 +278,10 @@ static int wait_all(struct link_destination *destination, uint32_t round, int ti
     pthread_mutex_lock(&destination->lock);
     while (!(r = look(destination, round, error)) && !timed)
         timed = pthread_cond_timedwait(&destination->changed, &destination->lock, &until);
+    if (r == 1 && !round) {
+        destination->taking = true;
+        pthread_cond_broadcast(&destination->changed);
+    }
     pthread_mutex_unlock(&destination->lock);
     return r == 1 ? 0 : r ? r : -ETIMEDOUT;
 }
