@@ -8,8 +8,6 @@
 #include "migrate/dirty/tracker.h"
 #include "migrate/wire.h"
 
-#define UFFD_SCAN_REGIONS 1024u
-
 struct uffd_tracker {
     struct tracker_base base;
     const struct tern_region *regions;

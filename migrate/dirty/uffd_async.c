@@ -8,14 +8,14 @@
 #include "migrate/bitmap.h"
 #include "migrate/dirty/uffd.h"
 #include "migrate/dirty/uffd_abi.h"
+#include "migrate/dirty/uffd_scan.h"
 #include "transport/error.h"
 
-/* Fetch and re-arm one region; bitmap NULL: arm only. */
-static int scan(struct uffd_tracker *tracker, const struct tern_region *region, uint64_t *bitmap,
-                struct tern_error *error)
+int uffd_scan(int pagemap, uint64_t base, uint64_t length_bytes, const char *name, uint64_t *bitmap,
+              struct tern_error *error)
 {
     struct page_region found[UFFD_SCAN_REGIONS];
-    uint64_t base = (uintptr_t)region->base, end = base + region->length_bytes;
+    uint64_t end = base + length_bytes;
     struct pm_scan_arg arg = {
         .size = sizeof(arg),
         .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
@@ -28,12 +28,12 @@ static int scan(struct uffd_tracker *tracker, const struct tern_region *region, 
     };
 
     while (arg.start < end) {
-        int n = ioctl(tracker->pagemap, PAGEMAP_SCAN, &arg);
+        int n = ioctl(pagemap, PAGEMAP_SCAN, &arg);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return error_set(error, -errno, NULL, "cannot scan region '%s' for written pages: %s", region->name,
+            return error_set(error, -errno, NULL, "cannot scan region '%s' for written pages: %s", name,
                              strerror(errno));
         for (int i = 0; bitmap && i < n; i++)
             bitmap_set_range(bitmap, (found[i].start - base) / TERN_PAGE_BYTES,
@@ -41,6 +41,12 @@ static int scan(struct uffd_tracker *tracker, const struct tern_region *region, 
         arg.start = arg.walk_end;
     }
     return 0;
+}
+
+static int scan(struct uffd_tracker *tracker, const struct tern_region *region, uint64_t *bitmap,
+                struct tern_error *error)
+{
+    return uffd_scan(tracker->pagemap, (uintptr_t)region->base, region->length_bytes, region->name, bitmap, error);
 }
 
 int uffd_async_start(struct uffd_tracker *tracker, struct tern_error *error)
