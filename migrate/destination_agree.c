@@ -205,7 +205,7 @@ int destination_agree(struct tern_destination *destination, bool *touched, struc
     if (!r)
         r = open_link(destination, &ack, (struct sockaddr *)&local, error);
     if (!r && vm->inhibit_discards)
-        r = vm->inhibit_discards(vm->opaque, true, error);
+        r = VM_ASK(vm->inhibit_discards(vm->opaque, true, error), "inhibit_discards", TERN_SIDE_DESTINATION, error);
     destination->inhibited = !r && vm->inhibit_discards;
     if (!r && door->provider->needs_registration)
         r = start_registration(destination, error);

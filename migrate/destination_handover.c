@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "migrate/destination.h"
+#include "migrate/vm.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 
@@ -90,7 +91,8 @@ void destination_feed(struct tern_destination *destination, enum handover_event 
             more = true;
         }
         if (actions & HANDOVER_DO_RESUME) {
-            int r = destination->vm->resume(destination->vm->opaque, &destination->failure);
+            int r = VM_ASK(destination->vm->resume(destination->vm->opaque, &destination->failure), "resume",
+                           TERN_SIDE_DESTINATION, &destination->failure);
 
             event = r ? HANDOVER_RESUME_FAILED : HANDOVER_RESUMED;
             more = true;
@@ -107,6 +109,8 @@ void destination_feed(struct tern_destination *destination, enum handover_event 
 
 enum handover_event destination_event_of(int code, const struct tern_error *error)
 {
+    if (error->side == TERN_SIDE_DESTINATION && code != -ECANCELED)
+        return HANDOVER_FAILED; /* whatever the code of a callback means there */
     switch (code) {
     case -ECANCELED:
         return error->side == TERN_SIDE_SOURCE ? HANDOVER_HEARD_ABORT : HANDOVER_CANCEL;
@@ -177,7 +181,8 @@ static enum handover_event next_event(struct tern_destination *destination, uint
     if (r == -ETIMEDOUT || r == -EINTR)
         return !clock_left_ms(deadline_ns) ? HANDOVER_TIMEOUT : HANDOVER_EVENTS;
     if (r) {
-        destination->failure = error;
+        if (handover_verdict(&destination->handover) == HANDOVER_UNDECIDED)
+            destination->failure = error; /* after the verdict it is no reason */
         return destination_event_of(r, &error);
     }
     event = message_event(destination, &frame);

@@ -5,6 +5,7 @@
 
 #include "migrate/destination.h"
 #include "migrate/digest.h"
+#include "migrate/vm.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 
@@ -116,8 +117,9 @@ static int on_prepare(struct tern_destination *destination, const struct control
         return error_set(error, -EBADMSG, "check the network and the memory of both hosts",
                          "the device state arrived changed");
     destination->state_bytes = prepare.state_bytes;
-    r = destination->vm->load_state(destination->vm->opaque, destination->state_buffer, prepare.state_bytes, error);
-    return r;
+    return VM_ASK(
+        destination->vm->load_state(destination->vm->opaque, destination->state_buffer, prepare.state_bytes, error),
+        "load_state", TERN_SIDE_DESTINATION, error);
 }
 
 /* returns 1 when the device state has been loaded */

@@ -6,6 +6,7 @@
 
 #include "migrate/bitmap.h"
 #include "migrate/untouched.h"
+#include "migrate/vm.h"
 #include "transport/error.h"
 
 int guest_init(struct guest *guest, const struct tern_region *regions, uint32_t n_regions, bool verify,
@@ -60,7 +61,8 @@ static int clear_untouched(struct guest_region *g, uint32_t region, const struct
         mask[word] = ~g->dirty[word];
     if (g->n_pages % 64)
         mask[n_words - 1] &= (1ull << g->n_pages % 64) - 1;
-    r = tracker->ops->clear(tracker->self, region, 0, g->n_pages, mask, error);
+    r = VM_ASK(tracker->ops->clear(tracker->self, region, 0, g->n_pages, mask, error), "tracker.clear",
+               TERN_SIDE_SOURCE, error);
     free(mask);
     return r ? r : untouched_pages(g->region->base, g->region->length_bytes, g->dirty, error);
 }
@@ -84,7 +86,8 @@ int guest_fetch(struct guest *guest, const struct tern_tracker *tracker, struct 
     int r = 0;
 
     for (uint32_t i = 0; i < guest->n_regions && !r; i++)
-        r = tracker->ops->fetch(tracker->self, i, guest->regions[i].dirty, error);
+        r = VM_ASK(tracker->ops->fetch(tracker->self, i, guest->regions[i].dirty, error), "tracker.fetch",
+                   TERN_SIDE_SOURCE, error);
     return r;
 }
 

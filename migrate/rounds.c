@@ -10,6 +10,7 @@
 #include "migrate/bitmap.h"
 #include "migrate/digest.h"
 #include "migrate/run_lists.h"
+#include "migrate/vm.h"
 #include "migrate/zero.h"
 #include "transport/clock.h"
 #include "transport/error.h"
@@ -184,7 +185,8 @@ static int send_unit(struct worker *worker, uint64_t unit, struct tern_error *er
     memset(dirty, 0, sizeof(mask));
     r = await_chunk(worker, region, base, error);
     if (!r && tracker->ops->clear)
-        r = tracker->ops->clear(tracker->self, region, base, n_pages, mask, error);
+        r = VM_ASK(tracker->ops->clear(tracker->self, region, base, n_pages, mask, error), "tracker.clear",
+                   TERN_SIDE_SOURCE, error);
     while (!r && bitmap_next_run(mask, from, n_pages, &first, &n)) {
         r = send_dirty(worker, g, region, base + first, n, error);
         from = first + n;

@@ -76,15 +76,13 @@ static int prefer_last_words(struct source *source, int code, struct tern_error 
     struct tern_error words = {0};
     int r = 0;
 
-    if (!source->control || atomic_load(&source->cancelled) || !is_link_failure(code) ||
-        (error && error->side == TERN_SIDE_DESTINATION))
+    if (!source->control || atomic_load(&source->cancelled) || !is_link_failure(code) || error->side != TERN_SIDE_NONE)
         return code;
     while ((!r || r == -ETIMEDOUT) && clock_left_ms(deadline_ns))
         r = source_pump(source, clock_left_ms(deadline_ns), &words);
     if (!r || r == -ETIMEDOUT || !words.message[0])
         return code;
-    if (error)
-        *error = words;
+    *error = words;
     return r;
 }
 

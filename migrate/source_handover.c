@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "migrate/source.h"
+#include "migrate/vm.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 
@@ -37,7 +38,8 @@ static void drop_connection(struct source *source, bool in_order)
 static enum handover_event do_pause(struct source *source)
 {
     uint64_t begin_ns = clock_now_ns();
-    int r = source->vm->pause(source->vm->opaque, &source->failure);
+    int r =
+        VM_ASK(source->vm->pause(source->vm->opaque, &source->failure), "pause", TERN_SIDE_SOURCE, &source->failure);
 
     source->at.pause_ns = begin_ns;
     source->at.paused_ns = clock_now_ns();
@@ -46,7 +48,12 @@ static enum handover_event do_pause(struct source *source)
 
 static enum handover_event do_resume(struct source *source)
 {
-    return source->vm->resume(source->vm->opaque, &source->failure) ? HANDOVER_RESUME_FAILED : HANDOVER_RESUMED;
+    struct tern_error error;
+
+    if (!VM_ASK(source->vm->resume(source->vm->opaque, &error), "resume", TERN_SIDE_SOURCE, &error))
+        return HANDOVER_RESUMED;
+    source->failure = error;
+    return HANDOVER_RESUME_FAILED;
 }
 
 static void send_actions(struct source *source, uint32_t actions)
@@ -122,6 +129,8 @@ void source_feed(struct source *source, enum handover_event event)
 /* What an error of source_pump means to the handover. */
 enum handover_event source_event_of(int code, const struct tern_error *error)
 {
+    if (error->side == TERN_SIDE_SOURCE && code != -ECANCELED)
+        return HANDOVER_FAILED; /* whatever the code of a callback or of the registration means there */
     switch (code) {
     case -ECANCELED:
         return HANDOVER_CANCEL;

@@ -16,12 +16,19 @@ static int bad_message(uint16_t type, struct tern_error *error)
                      wire_type_name(type, buffer));
 }
 
+/* What the destination's code would mean as this side's own, it must not mean. */
+static int refusal_code(int code)
+{
+    return code == -ETIMEDOUT || code == -EINTR || code == -EINPROGRESS ? -EREMOTEIO : code;
+}
+
 static int refused(const struct control_frame *frame, struct tern_error *error)
 {
     struct wire_refuse refuse;
 
     if (wire_get_refuse(frame->payload, frame->length_bytes, &refuse))
         return bad_message(frame->type, error);
+    refuse.code = refusal_code(refuse.code);
     error_set(error, refuse.code, refuse.hint, "%s", refuse.message);
     error_side(error, TERN_SIDE_DESTINATION);
     return refuse.code;

@@ -5,6 +5,7 @@
 
 #include "migrate/dirty/uffd.h"
 #include "migrate/source.h"
+#include "migrate/vm.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 
@@ -102,8 +103,9 @@ int source_round(struct source *source, bool last, uint64_t *written_ns, struct 
     source->result.bytes_sent += stats.bytes;
     source->result.pages_sent += stats.pages;
     source->result.zero_pages += stats.zero_pages;
-    if (!r)
-        r = end_round(source, last, error);
+    if (r)
+        return r;
+    r = end_round(source, last, error);
     while ((!r || r == -ETIMEDOUT) && source->inbox.round_ack.round != source->round)
         r = source_pump(source, PUMP_MS, error);
     return r == -ETIMEDOUT ? 0 : r;
@@ -130,12 +132,12 @@ static int start(struct source *source, struct tern_error *error)
     int r = 0;
 
     if (vm->inhibit_discards)
-        r = vm->inhibit_discards(vm->opaque, true, error);
+        r = VM_ASK(vm->inhibit_discards(vm->opaque, true, error), "inhibit_discards", TERN_SIDE_SOURCE, error);
     source->inhibited = !r && vm->inhibit_discards;
     if (!r && uffd_keeps_from_pinning(&vm->tracker))
         r = source_register_all(source, error);
     if (!r)
-        r = vm->tracker.ops->start(vm->tracker.self, error);
+        r = VM_ASK(vm->tracker.ops->start(vm->tracker.self, error), "tracker.start", TERN_SIDE_SOURCE, error);
     source->tracking = !r;
     if (!r)
         r = guest_mark_touched(&source->guest, &vm->tracker, error);
@@ -234,7 +236,7 @@ static int settle(struct source *source, uint64_t ns, struct tern_error *error)
 static int throttle(struct source *source, uint32_t percent, struct tern_error *error)
 {
     source->throttled = true;
-    return source->vm->throttle(source->vm->opaque, percent, error);
+    return VM_ASK(source->vm->throttle(source->vm->opaque, percent, error), "throttle", TERN_SIDE_SOURCE, error);
 }
 
 /* One round and what follows from it. returns 1 when it is time to switch over */

@@ -4,6 +4,7 @@
 
 #include "migrate/digest.h"
 #include "migrate/source.h"
+#include "migrate/vm.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 
@@ -39,12 +40,13 @@ static int send_state(struct source *source, struct tern_error *error)
 {
     struct link_run run = {.region = source->vm->n_regions};
     size_t length = 0;
-    int r =
-        source->vm->save_state(source->vm->opaque, source->state_buffer, source->state_capacity_bytes, &length, error);
+    int r = VM_ASK(
+        source->vm->save_state(source->vm->opaque, source->state_buffer, source->state_capacity_bytes, &length, error),
+        "save_state", TERN_SIDE_SOURCE, error);
 
-    if (r == -ENOSPC)
-        return error_set(error, r, "raise tern_vm.state_capacity_bytes", "the device state does not fit %llu bytes",
-                         (unsigned long long)source->state_capacity_bytes);
+    if (r == -ENOSPC || (!r && length > source->state_capacity_bytes))
+        r = error_set(error, -ENOSPC, "raise tern_vm.state_capacity_bytes", "the device state does not fit %llu bytes",
+                      (unsigned long long)source->state_capacity_bytes);
     if (r)
         return r;
     source->state_bytes = run.length_bytes = length;
@@ -91,6 +93,8 @@ static void fill_ledger(struct source *source)
 
 static int conclude(struct source *source, struct tern_error *error)
 {
+    struct tern_error why = *error;
+
     switch (handover_verdict(&source->handover)) {
     case HANDOVER_MIGRATED:
         source->result.outcome = TERN_OUTCOME_MIGRATED;
@@ -104,9 +108,11 @@ static int conclude(struct source *source, struct tern_error *error)
             "the handover is in doubt: the commit was sent and %s does not answer; the guest is paused here",
             source->result.peer);
     case HANDOVER_HALT:
-        return error_set(error, -EIO, "look at the VMM's messages; 'tern cont' tries again",
-                         "the migration failed (%s) and the guest could not be resumed: %s", error->message,
-                         source->failure.message);
+        error_set(error, -EIO, "look at the VMM's messages; 'tern cont' tries again",
+                  "the migration failed (%s) and the guest could not be resumed: %s", why.message,
+                  source->failure.message);
+        error_side(error, TERN_SIDE_SOURCE);
+        return -EIO;
     default:
         if (!error->message[0])
             error_set(error, -EIO, "look at the destination's messages", "the destination could not run the guest");

@@ -78,6 +78,26 @@ uint64_t vm_state_capacity(const struct tern_vm *vm)
     return (capacity + TERN_PAGE_BYTES - 1) & ~(uint64_t)(TERN_PAGE_BYTES - 1);
 }
 
+void vm_ask(struct tern_error *error)
+{
+    if (error)
+        *error = (struct tern_error){0};
+}
+
+int vm_answered(int r, const char *name, enum tern_side side, struct tern_error *error)
+{
+    if (!r)
+        return 0;
+    if (r > 0 || r < -4095)
+        r = -EIO;
+    if (error && !error->message[0])
+        error_set(error, r, "look at the VMM's messages", "the VMM's %s failed: %s", name, strerror(-r));
+    if (error)
+        error->code = r;
+    error_side(error, side);
+    return r;
+}
+
 void tern_options_init(struct tern_options *options)
 {
     *options = (struct tern_options){.struct_bytes = sizeof(*options), .gid_index = -1};

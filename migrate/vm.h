@@ -21,4 +21,10 @@ int options_take(const struct tern_options *given, enum tern_side side, struct t
 /* chunk_bytes_for: at least 16 MiB, and so that a guest has 4096 chunks at most. */
 uint64_t chunk_bytes_for(uint64_t memory_bytes);
 
+/* VM_ASK: call a callback of the VMM or of its tracker. Where it failed and did not say why, *error names it.
+ * returns  0 or -errno, also where the callback returned what is neither */
+#define VM_ASK(call, name, side, error) (vm_ask(error), vm_answered((call), (name), (side), (error)))
+void vm_ask(struct tern_error *error);
+int vm_answered(int r, const char *name, enum tern_side side, struct tern_error *error);
+
 #endif
