@@ -54,13 +54,7 @@ static void open_side(struct side *side, enum tern_side which)
     char path[96];
 
     snprintf(path, sizeof(path), "%s/tern", side->qemu.folder);
-    cr_assert_eq(qemu_vm_open(path, which, &side->vm, &side->error), 0, "%s", side->error.message);
-    if (which == TERN_SIDE_SOURCE) {
-        struct tern_tracker tracker;
-
-        cr_assert_eq(remote_uffd_create(qemu_vm_ram(side->vm), &tracker, &side->error), 0, "%s", side->error.message);
-        qemu_vm_set_tracker(side->vm, &tracker);
-    }
+    cr_assert_eq(qemu_vm_open(path, which, false, &side->vm, &side->error), 0, "%s", side->error.message);
     side->description = *qemu_vm_describe(side->vm);
     side->result.struct_bytes = sizeof(side->result);
     tern_options_init(&side->options);

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "tools/qemu/migration_status.h"
+#include "tools/qemu/refuse.h"
+#include "tools/qemu/remote_uffd.h"
 #include "tools/qemu/switchover.h"
 #include "transport/error.h"
 
@@ -127,29 +129,34 @@ static int read_machine(struct qemu_vm *vm, struct tern_error *error)
     return r;
 }
 
-/* Is QEMU where a migration can begin? */
-static int check_state(struct qemu_vm *vm, struct tern_error *error)
+static int check_destination(struct qemu_vm *vm, struct tern_error *error)
 {
-    char state[32], status[32];
+    char state[32];
     int r = qemu_run_state(vm->qmp, state, error);
 
-    if (r)
-        return r;
-    if (vm->side == TERN_SIDE_DESTINATION)
-        return strcmp(state, "inmigrate")
-                   ? error_set(error, -EBUSY, "start it with -incoming defer",
-                               "this QEMU does not wait for a migration: its guest is '%s'", state)
-                   : 0;
-    if (strcmp(state, "running"))
-        return error_set(error, -EBUSY, "it must run", "cannot migrate: QEMU's guest is '%s'", state);
-    r = migration_status(vm->qmp, status, NULL, error);
-    if (!r && strcmp(status, "none") && strcmp(status, "completed") && strcmp(status, "failed") &&
-        strcmp(status, "cancelled"))
-        r = error_set(error, -EBUSY, "wait for its end, or cancel it", "QEMU is migrating already (%s)", status);
+    if (!r && strcmp(state, "inmigrate"))
+        r = error_set(error, -EBUSY, "start it with -incoming defer",
+                      "this QEMU does not wait for a migration: its guest is '%s'", state);
     return r;
 }
 
-int qemu_vm_open(const char *qmp_path, enum tern_side side, struct qemu_vm **out, struct tern_error *error)
+static int check_source(struct qemu_vm *vm, bool pinned, struct tern_error *error)
+{
+    struct qemu_facts *facts = calloc(1, sizeof(*facts));
+    int r;
+
+    if (!facts)
+        return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
+    r = qemu_facts_read(vm->qmp, facts, error);
+    if (!r)
+        r = qemu_refuse(facts, &vm->ram->layout, pinned, error);
+    if (!r)
+        r = remote_uffd_create(vm->ram, &vm->tracker, error);
+    free(facts);
+    return r;
+}
+
+int qemu_vm_open(const char *qmp_path, enum tern_side side, bool pinned, struct qemu_vm **out, struct tern_error *error)
 {
     struct qemu_vm *vm = calloc(1, sizeof(*vm));
     int r;
@@ -158,12 +165,14 @@ int qemu_vm_open(const char *qmp_path, enum tern_side side, struct qemu_vm **out
         return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
     vm->side = side;
     r = qmp_connect(qmp_path, CONNECT_MS, &vm->qmp, error);
-    if (!r)
-        r = check_state(vm, error);
+    if (!r && side == TERN_SIDE_DESTINATION)
+        r = check_destination(vm, error);
     if (!r)
         r = read_machine(vm, error);
     if (!r)
         r = guest_ram_open(vm->qmp, &vm->ram, error);
+    if (!r && side == TERN_SIDE_SOURCE)
+        r = check_source(vm, pinned, error);
     if (r)
         qemu_vm_close(vm);
     else
@@ -181,11 +190,6 @@ void qemu_vm_close(struct qemu_vm *vm)
     guest_ram_close(vm->ram);
     qmp_close(vm->qmp);
     free(vm);
-}
-
-void qemu_vm_set_tracker(struct qemu_vm *vm, const struct tern_tracker *tracker)
-{
-    vm->tracker = *tracker;
 }
 
 const struct guest_ram *qemu_vm_ram(const struct qemu_vm *vm)

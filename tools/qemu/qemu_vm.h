@@ -11,14 +11,14 @@
 struct qemu_vm;
 
 /* qemu_vm_open: connect to QEMU's QMP socket, find its RAM.
- * errors   those of qmp_connect and guest_ram_open; -EBUSY it migrates already (source), or does not wait for a
- *          migration (destination) */
-int qemu_vm_open(const char *qmp_path, enum tern_side side, struct qemu_vm **out, struct tern_error *error);
+ * pinned   the guest's pages may be pinned, for RDMA
+ * errors   those of qmp_connect, guest_ram_open, qemu_refuse and remote_uffd_create (source); -EBUSY it does not wait
+ *          for a migration (destination) */
+int qemu_vm_open(const char *qmp_path, enum tern_side side, bool pinned, struct qemu_vm **out,
+                 struct tern_error *error);
 /* A guest that was stopped and has not migrated runs again. Takes NULL. */
 void qemu_vm_close(struct qemu_vm *vm);
 
-/* The tracker of its dirty pages, owned by vm from here on. Before qemu_vm_describe, at the source. */
-void qemu_vm_set_tracker(struct qemu_vm *vm, const struct tern_tracker *tracker);
 const struct guest_ram *qemu_vm_ram(const struct qemu_vm *vm);
 /* Borrowed; valid until close. */
 const struct tern_vm *qemu_vm_describe(struct qemu_vm *vm);

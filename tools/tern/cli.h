@@ -15,6 +15,7 @@ enum cli_command {
     CLI_VM_RUN,
     CLI_VM_RECEIVE,
     CLI_MIGRATE,
+    CLI_RECEIVE,
     CLI_STATUS,
     CLI_PAUSE,
     CLI_CONT,
@@ -42,6 +43,8 @@ enum cli_owner { CLI_OWNER_HERE, CLI_OWNER_THERE };
 /* Every option of every command; those not given hold cli_values_init's values. Texts are borrowed. */
 struct cli_values {
     const char *vm;
+    const char *qmp;
+    bool keep_source;
     const char *control;
     struct host_port to;
     struct host_port listen;
@@ -89,6 +92,7 @@ struct cli_invocation {
 int cmd_vm_run(const struct cli_invocation *invocation);
 int cmd_vm_receive(const struct cli_invocation *invocation);
 int cmd_migrate(const struct cli_invocation *invocation);
+int cmd_receive(const struct cli_invocation *invocation);
 int cmd_status(const struct cli_invocation *invocation);
 int cmd_pause(const struct cli_invocation *invocation);
 int cmd_cont(const struct cli_invocation *invocation);

@@ -11,9 +11,11 @@
 #include "migrate/tern.h"
 #include "tools/common/options_json.h"
 #include "tools/common/report.h"
+#include "tools/tern/qemu_job.h"
 #include "tools/tern/render.h"
 #include "tools/tern/request.h"
 #include "tools/tern/say.h"
+#include "tools/tern/tell.h"
 #include "transport/error.h"
 
 /* One migration as this client sees it. */
@@ -101,34 +103,6 @@ static int follow(struct watch *watch, struct tern_error *error)
     return 0;
 }
 
-static int tell(struct watch *watch)
-{
-    const char *outcome = json_member_text(watch->done, "outcome");
-    bool show = !watch->values->json;
-
-    if (json_member_flag(watch->done, "ok")) {
-        if (show && !watch->values->quiet)
-            render_summary(stdout, watch->to, watch->done);
-        return CLI_EXIT_OK;
-    }
-    if (!strcmp(outcome, "in-doubt")) {
-        if (show)
-            say_error(&watch->error);
-        return CLI_EXIT_IN_DOUBT;
-    }
-    if (!show)
-        return CLI_EXIT_FAILED;
-    if (watch->error.code == -ECANCELED) {
-        fprintf(stderr, "tern: cancelled; the guest %s at the source\n",
-                strcmp(json_member_text(watch->done, "state"), "paused") ? "runs on" : "is paused as before");
-        return CLI_EXIT_FAILED;
-    }
-    say_error(&watch->error);
-    if (!watch->values->quiet && !strcmp(json_member_text(watch->done, "state"), "active"))
-        fprintf(stderr, "the guest runs on at the source\n");
-    return CLI_EXIT_FAILED;
-}
-
 static int open_watch(struct watch *watch, const struct cli_invocation *invocation, struct tern_error *error)
 {
     const struct cli_values *values = invocation->values;
@@ -177,12 +151,22 @@ int cmd_migrate(const struct cli_invocation *invocation)
                   (unsigned long)values->port);
         return say_usage(&error);
     }
+    if (!values->vm == !values->qmp) {
+        error_set(&error, -EINVAL, "give one of them", "a migration is of a --vm or of a QEMU at --qmp");
+        return say_usage(&error);
+    }
+    if (values->qmp)
+        return qemu_migrate(values);
+    if (values->keep_source) {
+        error_set(&error, -EINVAL, NULL, "--keep-source goes with --qmp");
+        return say_usage(&error);
+    }
     render_init(&watch.render, stderr);
     r = open_watch(&watch, invocation, &error);
     if (!r)
         r = follow(&watch, &error);
     render_end(&watch.render);
-    status = r ? lost(&watch, &error) : tell(&watch);
+    status = r ? lost(&watch, &error) : tell_migration(values, watch.to, watch.done, &watch.error);
     close_watch(&watch);
     return status;
 }

@@ -4,9 +4,11 @@
 #include <stdio.h>
 
 #include "tools/common/report.h"
+#include "tools/tern/qemu_job.h"
 #include "tools/tern/render.h"
 #include "tools/tern/request.h"
 #include "tools/tern/say.h"
+#include "transport/error.h"
 
 #define TIMEOUT_MS 10000
 
@@ -46,7 +48,15 @@ int cmd_status(const struct cli_invocation *invocation)
     const struct cli_values *values = invocation->values;
     struct json_object *done = NULL;
     struct tern_error error = {0};
-    int r = request_simple(values->vm, "status", NULL, TIMEOUT_MS, &done, &error);
+    int r;
+
+    if (!values->vm == !values->qmp) {
+        error_set(&error, -EINVAL, "give one of them", "the status is of a --vm or of a QEMU at --qmp");
+        return say_usage(&error);
+    }
+    if (values->qmp)
+        return qemu_status(values);
+    r = request_simple(values->vm, "status", NULL, TIMEOUT_MS, &done, &error);
 
     if (r == -ENOENT || r == -ECONNREFUSED) { /* nobody there is an answer too */
         struct json_object *inactive = json_object_new_object();

@@ -26,12 +26,18 @@ static const struct command commands[CLI_COMMANDS] = {
         {"vm receive", "--control SOCK --listen [HOST]:PORT [options]", "wait for a migration, then run that guest",
          "Give the same --memory, --low-memory and --backing as the source has; the guest itself comes over.\n",
          cmd_vm_receive},
-    [CLI_MIGRATE] = {"migrate", "--vm SOCK --to HOST:PORT [options]", "migrate a running VM to another host",
+    [CLI_MIGRATE] = {"migrate", "--vm SOCK | --qmp SOCK --to HOST:PORT [options]",
+                     "migrate a running VM to another host",
                      "Exit status: 0 migrated; 1 failed, the source still has its VM as before; 2 usage;\n"
                      "3 handover in doubt, both ends paused: 'tern resolve' names the owner.\n"
                      "Interrupt (Ctrl-C) cancels; the guest then runs on at the source.\n",
                      cmd_migrate},
-    [CLI_STATUS] = {"status", "--vm SOCK [--json]",
+    [CLI_RECEIVE] =
+        {"receive", "--qmp SOCK --listen [HOST]:PORT [options]",
+         "wait for a QEMU's guest to arrive, then let a QEMU here run it",
+         "Start that QEMU as at the source, with -incoming defer and RAM of its own. Exit status as of migrate.\n",
+         cmd_receive},
+    [CLI_STATUS] = {"status", "--vm SOCK | --qmp SOCK [--json]",
                     "say whether a VM is inactive, active or paused, and how its migration goes", NULL, cmd_status},
     [CLI_PAUSE] = {"pause", "--vm SOCK", "stop the guest's virtual CPUs", NULL, cmd_pause},
     [CLI_CONT] = {"cont", "--vm SOCK", "let a paused guest go on", NULL, cmd_cont},

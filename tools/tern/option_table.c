@@ -9,7 +9,9 @@
     (BIT(CLI_MIGRATE) | BIT(CLI_STATUS) | BIT(CLI_PAUSE) | BIT(CLI_CONT) | BIT(CLI_CANCEL) | BIT(CLI_RESOLVE) |        \
      BIT(CLI_VERIFY) | BIT(CLI_QUIT))
 #define SOURCE     (BIT(CLI_MIGRATE) | BIT(CLI_REQUEST_MIGRATE))
-#define BOTH_SIDES (SOURCE | BIT(CLI_VM_RECEIVE))
+#define RECEIVES   (BIT(CLI_VM_RECEIVE) | BIT(CLI_RECEIVE))
+#define BOTH_SIDES (SOURCE | RECEIVES)
+#define OF_QEMU    (BIT(CLI_MIGRATE) | BIT(CLI_RECEIVE) | BIT(CLI_STATUS))
 #define AT(member) .offset = offsetof(struct cli_values, member)
 #define GIB        (1ull << 30)
 #define MIB        (1ull << 20)
@@ -20,9 +22,23 @@ static const struct option_spec specs[] = {
      .kind = OPTION_TEXT,
      AT(vm),
      .commands = ASKS_VM,
-     .required = ASKS_VM,
+     .required = ASKS_VM & ~OF_QEMU,
      .group = "Options",
      .help = "control socket of the VM process"},
+    {.name = "qmp",
+     .argument = "SOCK",
+     .kind = OPTION_TEXT,
+     AT(qmp),
+     .commands = OF_QEMU,
+     .required = BIT(CLI_RECEIVE),
+     .group = "Options",
+     .help = "QMP socket of an unmodified QEMU whose RAM is shared: -object memory-backend-file,share=on or memfd"},
+    {.name = "keep-source",
+     .kind = OPTION_FLAG,
+     AT(keep_source),
+     .commands = BIT(CLI_MIGRATE),
+     .group = "Options",
+     .help = "with --qmp: leave the source's QEMU there, stopped, when its guest runs at the destination"},
     {.name = "control",
      .argument = "SOCK",
      .kind = OPTION_TEXT,
@@ -38,13 +54,13 @@ static const struct option_spec specs[] = {
      .commands = SOURCE,
      .required = SOURCE,
      .group = "Options",
-     .help = "where 'tern vm receive' listens: HOST, HOST:PORT or [IPV6]:PORT"},
+     .help = "where the destination listens ('tern vm receive', 'tern receive'): HOST, HOST:PORT or [IPV6]:PORT"},
     {.name = "listen",
      .argument = "[HOST]:PORT",
      .kind = OPTION_LISTEN,
      AT(listen),
-     .commands = BIT(CLI_VM_RECEIVE),
-     .required = BIT(CLI_VM_RECEIVE),
+     .commands = RECEIVES,
+     .required = RECEIVES,
      .group = "Options",
      .help = "where to wait for the source; without HOST at every address; port 0 takes any free one and says which"},
     {.name = "owner",
@@ -180,13 +196,13 @@ static const struct option_spec specs[] = {
     {.name = "json",
      .kind = OPTION_FLAG,
      AT(json),
-     .commands = ASKS_VM | VM_PROCESS,
+     .commands = ASKS_VM | VM_PROCESS | RECEIVES,
      .group = "Output",
      .help = "one JSON object a line on stdout"},
     {.name = "quiet",
      .kind = OPTION_FLAG,
      AT(quiet),
-     .commands = ASKS_VM | VM_PROCESS,
+     .commands = ASKS_VM | VM_PROCESS | RECEIVES,
      .group = "Output",
      .help = "say nothing but errors (with --json: error and done)"},
 };
