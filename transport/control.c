@@ -20,6 +20,7 @@
 
 #define QUEUE_FRAMES 64u
 #define LINGER_MS    500u
+#define PING_NS_MAX  (500 * NS_PER_MS) /* the peer's time-out may be shorter than this side's */
 
 struct control {
     int fd;
@@ -263,17 +264,18 @@ static void *reader_main(void *argument)
     struct incoming in = {0};
     uint64_t heard_ns = clock_now_ns(), ping_ns = heard_ns;
     uint64_t timeout_ns = control->peer_timeout_ms * NS_PER_MS;
+    uint64_t period_ns = timeout_ns / 4 < PING_NS_MAX ? timeout_ns / 4 : PING_NS_MAX;
     int r = 0;
 
     while (!r) {
         bool closing, full = queue_full(control, &closing);
         struct pollfd p[2] = {{.fd = full ? -1 : control->fd, .events = POLLIN},
                               {.fd = control->wake_fd, .events = POLLIN}};
-        uint64_t now_ns;
+        uint64_t now_ns, silent_ns = heard_ns + timeout_ns;
 
         if (closing)
             break;
-        poll(p, 2, clock_left_ms(ping_ns));
+        poll(p, 2, clock_left_ms(ping_ns < silent_ns ? ping_ns : silent_ns));
         now_ns = clock_now_ns();
         if (now_ns > ping_ns + timeout_ns / 4)
             heard_ns += now_ns - ping_ns; /* this thread was held up: that is not the peer's silence */
@@ -297,7 +299,7 @@ static void *reader_main(void *argument)
         }
         if (now_ns >= ping_ns) {
             ping(control);
-            ping_ns = now_ns + timeout_ns / 4;
+            ping_ns = now_ns + period_ns;
         }
     }
     control_frame_free(&in.frame);

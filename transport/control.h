@@ -3,10 +3,9 @@
  *
  * Frame, little-endian:  u32 payload length · u16 type · u16 zero · payload.
  * A length over CONTROL_PAYLOAD_MAX or a nonzero third field ends the connection (-EPROTO). Type CONTROL_PING
- * is the channel's own: each side sends one in every quarter of the peer time-out, and a peer that was silent for
- * the whole of it is dead. A reader thread receives into a bounded queue; what came before the end of the connection
- * is delivered before the end is.
- * Knows nothing of what the messages mean.
+ * is the channel's own: each side sends one in every quarter of the peer time-out, at least two a second, and a peer
+ * that was silent for the whole of it is dead. A reader thread receives into a bounded queue; what came before the end
+ * of the connection is delivered before the end is. Knows nothing of what the messages mean.
  */
 #ifndef TRANSPORT_CONTROL_H
 #define TRANSPORT_CONTROL_H

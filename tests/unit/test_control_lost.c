@@ -192,6 +192,23 @@ Test(control, a_quiet_peer_that_lives_is_not_silent, .timeout = 60)
     control_destroy(other);
 }
 
+/* Each side has its own time-out, and does not know the other's. */
+Test(control, a_patient_side_is_heard_by_an_impatient_one, .timeout = 60)
+{
+    struct control *patient, *impatient;
+    struct control_frame frame;
+    int fds[2], r;
+
+    connect_pair(fds);
+    cr_assert_eq(control_create(fds[0], 60000, NULL, NULL, &patient, NULL), 0);
+    cr_assert_eq(control_create(fds[1], 3000, NULL, NULL, &impatient, NULL), 0);
+    r = control_receive(impatient, 5000, &frame, NULL);
+    cr_assert_eq(r, -ETIMEDOUT, "%s", strerror(-r));
+    cr_assert_eq(control_lost(patient), 0);
+    control_destroy(impatient);
+    control_destroy(patient);
+}
+
 /* A host that stood still must not take its own silence for the peer's: here both ends are in one process, stopped for
  * longer than the time-out.
  */
