@@ -181,6 +181,7 @@ static enum handover_event next_event(struct tern_destination *destination, uint
     if (r == -ETIMEDOUT || r == -EINTR)
         return !clock_left_ms(deadline_ns) ? HANDOVER_TIMEOUT : HANDOVER_EVENTS;
     if (r) {
+        error_prefix(&error, "the source is gone");
         if (handover_verdict(&destination->handover) == HANDOVER_UNDECIDED)
             destination->failure = error; /* after the verdict it is no reason */
         return destination_event_of(r, &error);

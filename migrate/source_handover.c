@@ -14,6 +14,7 @@
 #define ACTIVE_MS          10000
 #define QUERY_MS           3000
 #define TELL_MS            2000
+#define TELL_SILENT_MS     500 /* a peer that was silent for seconds will hardly answer now */
 #define RECONNECT_PAUSE_NS 250000000
 
 static int note_send(struct source *source, enum wire_type type, size_t length)
@@ -169,15 +170,21 @@ static enum handover_event heard(struct inbox *inbox)
     return HANDOVER_EVENTS;
 }
 
-static uint32_t answer_ms(enum handover_state state)
+static uint32_t answer_ms(const struct source *source)
 {
+    enum handover_state state = source->handover.state;
+    int left_ms = clock_left_ms(source->reconnect_deadline_ns);
+
+    if (state == HANDOVER_S_QUERYING && left_ms < QUERY_MS)
+        return (uint32_t)left_ms;
     return state == HANDOVER_S_PREPARED ? ANSWER_MS : state == HANDOVER_S_QUERYING ? QUERY_MS : ACTIVE_MS;
 }
 
 void source_await_verdict(struct source *source)
 {
     enum handover_state state = source->handover.state;
-    uint64_t deadline_ns = clock_after_ms(answer_ms(state));
+    uint32_t patience_ms = answer_ms(source);
+    uint64_t deadline_ns = clock_after_ms(patience_ms);
 
     while (handover_verdict(&source->handover) == HANDOVER_UNDECIDED) {
         struct tern_error error = {0};
@@ -192,14 +199,15 @@ void source_await_verdict(struct source *source)
         }
         if (event == HANDOVER_EVENTS && !clock_left_ms(deadline_ns)) {
             error_set(&source->failure, -ETIMEDOUT, "look at the destination's own messages",
-                      "the destination did not answer within %u s", answer_ms(state) / 1000);
+                      "the destination did not answer within %u s", patience_ms / 1000);
             event = HANDOVER_TIMEOUT;
         }
         if (event != HANDOVER_EVENTS)
             source_feed(source, event);
         if (source->handover.state != state) {
             state = source->handover.state;
-            deadline_ns = clock_after_ms(answer_ms(state));
+            patience_ms = answer_ms(source);
+            deadline_ns = clock_after_ms(patience_ms);
         }
     }
 }
@@ -208,13 +216,15 @@ void source_await_verdict(struct source *source)
  */
 void source_tell(struct source *source)
 {
-    uint64_t deadline_ns = clock_after_ms(TELL_MS);
+    uint32_t most_ms = source->failure.code == -EHOSTDOWN ? TELL_SILENT_MS : TELL_MS;
+    uint64_t deadline_ns = clock_after_ms(most_ms);
+    bool answered = false;
 
     if (!source->tell)
         return;
     drop_connection(source, false);
     source->inbox = (struct inbox){.acknowledged = true};
-    if (source_connect(source, TELL_MS, NULL))
+    if (source_connect(source, most_ms, NULL))
         return;
     source_feed(source, HANDOVER_RECONNECTED);
     while (source->control && clock_left_ms(deadline_ns)) {
@@ -225,5 +235,8 @@ void source_tell(struct source *source)
             source_feed(source, event);
         else if (r && r != -ETIMEDOUT)
             return;
+        answered |= event != HANDOVER_EVENTS;
     }
+    if (!answered)
+        drop_connection(source, false); /* an end in order would wait once more */
 }
