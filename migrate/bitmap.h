@@ -23,6 +23,9 @@ void bitmap_clear_range(uint64_t *words, uint64_t first, uint64_t n);
 /* Set bits of pages [first, end). */
 uint64_t bitmap_count(const uint64_t *words, uint64_t first, uint64_t end);
 
+/* bitmap_next: the first set bit of [from, end); end if there is none. Cost: a word at a time. */
+uint64_t bitmap_next(const uint64_t *words, uint64_t from, uint64_t end);
+
 /* bitmap_next_run: the next run of set bits within [from, end). false: there is none. Cost: a word at a time. */
 bool bitmap_next_run(const uint64_t *words, uint64_t from, uint64_t end, uint64_t *first, uint64_t *n);
 

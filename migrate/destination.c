@@ -23,6 +23,8 @@ int tern_destination_create(const struct tern_vm *vm, const struct tern_options 
 
     if (!r)
         r = options_take(options, TERN_SIDE_DESTINATION, &taken, error);
+    if (!r)
+        r = placement_check(taken.numa_map, error);
     if (r)
         return r;
     destination = calloc(1, sizeof(*destination));
@@ -87,6 +89,8 @@ static void release(struct tern_destination *destination)
     door_close_link(destination);
     verifier_destroy(destination->verifier);
     destination->verifier = NULL;
+    placement_destroy(destination->placement);
+    destination->placement = NULL;
     if (destination->state_buffer)
         munmap(destination->state_buffer, destination->state_capacity_bytes);
     destination->state_buffer = NULL;
@@ -125,17 +129,19 @@ static int read_hello(struct tern_destination *destination, struct tern_error *e
 }
 
 /* One source from its first word to its lanes. returns 0 when guest memory is about to be written. */
-static int admit(struct tern_destination *destination, int fd, bool *touched, struct tern_error *error)
+static int admit(struct tern_destination *destination, int fd, struct tern_error *error)
 {
     int r = door_open_control(destination, fd, error);
 
-    *touched = false;
     if (r)
         return r;
     destination->start_ns = clock_now_ns();
+    atomic_store(&destination->registered_bytes, 0); /* not of one that was turned away */
+    atomic_store(&destination->register_ns, 0);
+    atomic_store(&destination->ring_bytes, 0);
     r = read_hello(destination, error);
     if (!r)
-        r = destination_agree(destination, touched, error);
+        r = destination_agree(destination, error);
     if (r && r != -ENOENT) {
         error_side(error, TERN_SIDE_DESTINATION);
         destination_refuse(destination, error);
@@ -150,14 +156,13 @@ static int await_source(struct tern_destination *destination, struct tern_error 
 
     for (;;) {
         struct tern_error why = {0};
-        bool touched;
         int fd, r = door_wait(destination, -1, &fd, session);
 
         if (r)
             return error_set(error, r, NULL, "the wait for a source was cancelled");
         set_receiving(destination, true);
         events_phase(&destination->events, TERN_PHASE_INITIATE);
-        r = admit(destination, fd, &touched, &why);
+        r = admit(destination, fd, &why);
         if (!r)
             return 0;
         events_warning(&destination->events, "a source was turned away: %s", why.message);
@@ -188,8 +193,11 @@ int tern_destination_run(struct tern_destination *destination, struct tern_resul
     destination->result.rounds = destination->round;
     destination->result.memory_bytes = vm_memory_bytes(destination->vm);
     destination->result.registered_bytes = atomic_load(&destination->registered_bytes);
+    destination->result.register_ns = atomic_load(&destination->register_ns);
+    destination->result.ring_bytes = atomic_load(&destination->ring_bytes);
     if (destination->start_ns)
         destination->result.total_ns = clock_now_ns() - destination->start_ns;
+    destination_report_nodes(destination);
     release(destination);
     error_side(&own, TERN_SIDE_DESTINATION);
     if (r && error)

@@ -3,6 +3,7 @@
  *   destination.c           life, waiting for a source, outcome, cancel
  *   destination_accept.c    who connects: control channels, lanes, strangers
  *   destination_agree.c     HELLO, layout, transport, lanes
+ *   destination_place.c     on which NUMA node memory lands
  *   destination_receive.c   messages of the rounds
  *   destination_verify.c    comparing digests before commit
  *   destination_handover.c  ready, commit, activation, what follows a cut
@@ -55,14 +56,16 @@ struct tern_destination {
     uint64_t state_capacity_bytes, state_bytes;
     struct registrar *registrar;
     struct verifier *verifier;
+    struct placement *placement; /* NULL: this host has one NUMA node */
     struct link_options link_options;
     uint32_t round; /* the last one that was acknowledged */
+    bool last;      /* and it was the last: nothing but the device state is still to come */
     bool inhibited;
     bool torn;    /* the lanes are down for good */
     bool queried; /* the present connection began with a QUERY */
     uint64_t await_deadline_ns;
     struct tern_error failure; /* of the handover: why it went the way it went */
-    _Atomic uint64_t registered_bytes;
+    _Atomic uint64_t registered_bytes, register_ns, ring_bytes;
     uint8_t message[WIRE_BUFFER_BYTES];
 };
 
@@ -79,15 +82,33 @@ void door_close_control(struct tern_destination *destination);
 void door_close_link(struct tern_destination *destination);
 
 /* ---- destination_agree.c ---- */
-/* destination_agree: from HELLO to connected lanes. *touched: guest memory may have been written from now on. */
-int destination_agree(struct tern_destination *destination, bool *touched, struct tern_error *error);
+/* destination_agree: from HELLO to connected lanes; guest memory may be written from then on. */
+int destination_agree(struct tern_destination *destination, struct tern_error *error);
 /* Memory of a region of the link, the device state's included. NULL: no such region. */
 uint8_t *destination_memory(struct tern_destination *destination, uint32_t region, uint64_t *length_bytes);
 /* destination_refuse: tell the source why. */
 void destination_refuse(struct tern_destination *destination, const struct tern_error *error);
 int destination_bad_message(uint16_t type, struct tern_error *error);
 
+/* ---- destination_place.c ---- */
+/* placement_check: is it a map, and of nodes that are here? NULL is none. errors -EINVAL, -ENOMEM, -EIO */
+int placement_check(const char *numa_map, struct tern_error *error);
+/* destination_place: memory policies on guest memory, by hello.residence and options.numa_map. Before registration. */
+void destination_place(struct tern_destination *destination);
+/* placement_destroy: and the policies are what they were. Takes NULL. */
+void placement_destroy(struct placement *placement);
+/* destination_enter_node: let the calling thread run on the CPUs of the node on which the chunk will lie. */
+void destination_enter_node(const struct tern_destination *destination, uint32_t region, uint64_t chunk);
+/* destination_report_nodes: pages per node, into the result. */
+void destination_report_nodes(struct tern_destination *destination);
+
 /* ---- destination_receive.c ---- */
+/* destination_next: the next message from the source; -ETIMEDOUT; -ECANCELED when either side gives up; how the control
+ * channel ended. timeout_ms: -1 none */
+int destination_next(struct tern_destination *destination, int timeout_ms, struct control_frame *out,
+                     struct tern_error *error);
+/* destination_check_cancelled: 0, or -ECANCELED after tern_destination_cancel. */
+int destination_check_cancelled(struct tern_destination *destination, struct tern_error *error);
 /* destination_receive: all rounds, until the device state is here and loaded. */
 int destination_receive(struct tern_destination *destination, struct tern_error *error);
 

@@ -78,10 +78,15 @@ static void lane_came(struct tern_destination *destination, int fd, const struct
     int r = -EACCES;
 
     pthread_mutex_lock(&door->lock);
-    if (door->link && door->provider->destination_adopt && same(preamble->token, door->token, sizeof(door->token)))
-        r = door->provider->destination_adopt(door->link, preamble->lane, fd, &error);
-    else
+    if (!door->link || !door->provider->destination_adopt || !same(preamble->token, door->token, sizeof(door->token))) {
         close(fd);
+    } else if (preamble->n_lanes != door->n_lanes) {
+        close(fd);
+        r = error_set(&error, -EINVAL, NULL, "lane %u of %u, and there are %u", preamble->lane, preamble->n_lanes,
+                      door->n_lanes);
+    } else {
+        r = door->provider->destination_adopt(door->link, preamble->lane, fd, &error);
+    }
     pthread_mutex_unlock(&door->lock);
     if (r == -EACCES)
         events_warning(&destination->events, "a connection showed a wrong token as a lane and was closed");

@@ -12,6 +12,7 @@
 #include "migrate/layout.h"
 #include "migrate/vm.h"
 #include "transport/address.h"
+#include "transport/clock.h"
 #include "transport/error.h"
 
 #define LANES_MS        10000
@@ -42,6 +43,18 @@ uint8_t *destination_memory(struct tern_destination *destination, uint32_t regio
     return region == destination->vm->n_regions ? destination->state_buffer : NULL;
 }
 
+static int agree_on_chunks(struct tern_destination *destination, struct wire_hello_ack *ack, struct tern_error *error)
+{
+    struct link_limits limits = {0};
+    int r = 0;
+
+    if (destination->door.provider->limits)
+        r = destination->door.provider->limits(ack->device, &limits, error);
+    ack->chunk_bytes = chunk_bytes_agreed(destination->hello.chunk_bytes, vm_memory_bytes(destination->vm), &limits);
+    destination->link_options.chunk_bytes = ack->chunk_bytes;
+    return r;
+}
+
 static int choose_transport(struct tern_destination *destination, struct wire_hello_ack *ack,
                             const struct sockaddr *local, struct tern_error *error)
 {
@@ -52,7 +65,8 @@ static int choose_transport(struct tern_destination *destination, struct wire_he
     if (here.wanted != TERN_TRANSPORT_TCP)
         here.verbs_usable = !link_verbs.usable(&destination->link_options, local, TERN_SIDE_DESTINATION, ack->device,
                                                sizeof(ack->device), &why);
-    if (destination->options.device && here.wanted != TERN_TRANSPORT_TCP && !here.verbs_usable) {
+    if ((destination->options.device || destination->options.registration == TERN_REGISTER_ODP) &&
+        here.wanted != TERN_TRANSPORT_TCP && !here.verbs_usable) {
         if (error) /* asked for by name: tcp would not be what was meant */
             *error = why;
         return why.code;
@@ -65,7 +79,7 @@ static int choose_transport(struct tern_destination *destination, struct wire_he
     snprintf(ack->transport, sizeof(ack->transport), "%s", destination->door.provider->name);
     if (r == TERN_TRANSPORT_TCP)
         snprintf(ack->device, sizeof(ack->device), "tcp");
-    return 0;
+    return agree_on_chunks(destination, ack, error);
 }
 
 /* ---- registration ---- */
@@ -76,15 +90,26 @@ static int register_chunk(void *opaque, uint32_t region, uint64_t chunk, struct 
     struct destination_door *door = &destination->door;
     struct wire_key key = {.region = region, .chunk = chunk};
     uint8_t message[64];
-    uint64_t length, left;
-    int r = door->provider->destination_register_chunk(door->link, region, chunk, &key.key, error);
+    uint64_t chunk_bytes = destination->link_options.chunk_bytes, begin_ns, bytes;
+    struct tern_error why = {0};
+    int r;
 
-    if (r)
+    destination_enter_node(destination, region, chunk);
+    begin_ns = clock_now_ns();
+    r = door->provider->destination_register_chunk(door->link, region, chunk, &key.key, &why);
+    atomic_fetch_add(&destination->register_ns, clock_now_ns() - begin_ns);
+    if (r < 0) {
+        *error = why;
         return r;
-    destination_memory(destination, region, &length);
-    left = length - chunk * destination->hello.chunk_bytes;
-    atomic_fetch_add(&destination->registered_bytes,
-                     left < destination->hello.chunk_bytes ? left : destination->hello.chunk_bytes);
+    }
+    destination_memory(destination, region, &bytes);
+    bytes -= chunk * chunk_bytes;
+    if (bytes > chunk_bytes)
+        bytes = chunk_bytes;
+    if (!r)
+        atomic_fetch_add(&destination->registered_bytes, bytes);
+    else if (!atomic_fetch_add(&destination->ring_bytes, bytes))
+        events_warn_of_ring(&destination->events, &why);
     return control_send(door->control, WIRE_KEY, message, wire_put_keys(message, &key, 1), error);
 }
 
@@ -104,7 +129,7 @@ static int start_registration(struct tern_destination *destination, struct tern_
     uint32_t n = destination->vm->n_regions + 1;
     struct registrar_config config = {.n_regions = n,
                                       .region_bytes = bytes,
-                                      .chunk_bytes = destination->hello.chunk_bytes,
+                                      .chunk_bytes = destination->link_options.chunk_bytes,
                                       .n_threads = REGISTRAR_COUNT,
                                       .do_chunk = register_chunk,
                                       .failed = register_failed,
@@ -146,6 +171,10 @@ static int open_link(struct tern_destination *destination, struct wire_hello_ack
     r = door->provider->destination_open(&destination->link_options, local, ack->token, &ack->port, &link, error);
     if (r)
         return r;
+    if (door->provider->destination_rails)
+        ack->n_rails = door->provider->destination_rails(link, ack->rails);
+    if (door->provider->destination_device)
+        snprintf(ack->device, sizeof(ack->device), "%.31s", door->provider->destination_device(link));
     for (uint32_t i = 0; i <= destination->vm->n_regions && !r; i++) {
         uint64_t length;
         uint8_t *base = destination_memory(destination, i, &length);
@@ -164,7 +193,7 @@ static int open_link(struct tern_destination *destination, struct wire_hello_ack
     pthread_mutex_unlock(&door->lock);
     if (control_lost(door->control)) /* before there was a link to abort */
         return error_set(error, -ECONNRESET, NULL, "the source is gone");
-    return 0;
+    return destination_check_cancelled(destination, error);
 }
 
 static void note_agreement(struct tern_destination *destination, const struct wire_hello_ack *ack)
@@ -180,7 +209,7 @@ static void note_agreement(struct tern_destination *destination, const struct wi
     destination->events.device = result->device;
 }
 
-int destination_agree(struct tern_destination *destination, bool *touched, struct tern_error *error)
+int destination_agree(struct tern_destination *destination, struct tern_error *error)
 {
     struct destination_door *door = &destination->door;
     struct sockaddr_storage local = *control_local(door->control);
@@ -190,18 +219,23 @@ int destination_agree(struct tern_destination *destination, bool *touched, struc
     int r = layout_check(hello, vm, error);
 
     if (!r && vm->check_profile)
-        r = vm->check_profile(vm->opaque, hello->profile, hello->profile_bytes, error);
+        r = VM_ASK(vm->check_profile(vm->opaque, hello->profile, hello->profile_bytes, error), "check_profile",
+                   TERN_SIDE_DESTINATION, error);
     if (r)
         return r;
     address_unmap(&local);
-    destination->link_options = (struct link_options){.device = destination->options.device,
-                                                      .gid_index = destination->options.gid_index,
-                                                      .n_lanes = hello->n_lanes,
-                                                      .chunk_bytes = hello->chunk_bytes,
-                                                      .connect_timeout_ms = LANES_MS};
+    destination->link_options =
+        (struct link_options){.device = destination->options.device,
+                              .gid_index = destination->options.gid_index,
+                              .n_lanes = hello->n_lanes,
+                              .registration = (enum link_register)destination->options.registration,
+                              .peer_timeout_ms = destination->options.peer_timeout_ms,
+                              .connect_timeout_ms = LANES_MS};
     r = choose_transport(destination, &ack, (struct sockaddr *)&local, error);
     if (!r)
         r = reserve(destination, error);
+    if (!r)
+        destination_place(destination);
     if (!r)
         r = open_link(destination, &ack, (struct sockaddr *)&local, error);
     if (!r && vm->inhibit_discards)
@@ -209,13 +243,13 @@ int destination_agree(struct tern_destination *destination, bool *touched, struc
     destination->inhibited = !r && vm->inhibit_discards;
     if (!r && door->provider->needs_registration)
         r = start_registration(destination, error);
+    if (!r && vm->prepare)
+        r = VM_ASK(vm->prepare(vm->opaque, error), "prepare", TERN_SIDE_DESTINATION, error);
     if (!r)
         r = control_send(door->control, WIRE_HELLO_ACK, destination->message,
                          wire_put_hello_ack(destination->message, &ack), error);
     if (r)
         return r;
     note_agreement(destination, &ack);
-    r = door->provider->wait_lanes(door->link, error);
-    *touched = !r;
-    return r;
+    return door->provider->wait_lanes(door->link, error);
 }

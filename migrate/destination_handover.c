@@ -73,9 +73,10 @@ static void send_actions(struct tern_destination *destination, uint32_t actions)
 static void start_waiting(struct tern_destination *destination)
 {
     /* Longer than the source seeks: it counts from a loss that it may have noticed later. */
+    uint64_t ms = (uint64_t)destination->hello.reconnect_ms + 2ull * destination->options.peer_timeout_ms;
+
     if (!destination->await_deadline_ns)
-        destination->await_deadline_ns =
-            clock_after_ms(destination->hello.reconnect_ms + 2 * destination->options.peer_timeout_ms);
+        destination->await_deadline_ns = clock_now_ns() + ms * NS_PER_MS;
 }
 
 void destination_feed(struct tern_destination *destination, enum handover_event event)

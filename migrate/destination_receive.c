@@ -44,7 +44,7 @@ static int on_list(struct tern_destination *destination, const struct control_fr
     int r = 0;
 
     if (wire_get_list(frame->payload, frame->length_bytes, &list) || list.region >= destination->vm->n_regions ||
-        list.round != destination->round + 1)
+        list.round != destination->round + 1 || destination->last)
         return destination_bad_message(frame->type, error);
     for (uint32_t i = 0; i < list.n_runs && !r; i++) {
         struct wire_run run = wire_list_run(&list, i);
@@ -67,8 +67,8 @@ static int await_fence(struct tern_destination *destination, uint32_t round, str
         r = door->provider->wait_fence(door->link, round, FENCE_SLICE_MS, error);
         if (r == -ETIMEDOUT && control_lost(door->control))
             r = error_set(error, -ECONNRESET, NULL, "the source is gone");
-        if (r == -ETIMEDOUT && atomic_load(&destination->cancelled))
-            r = error_set(error, -ECANCELED, NULL, "the migration was cancelled at the destination");
+        if (r == -ETIMEDOUT && destination_check_cancelled(destination, error))
+            r = -ECANCELED;
     } while (r == -ETIMEDOUT);
     return r;
 }
@@ -81,7 +81,8 @@ static int on_round_end(struct tern_destination *destination, const struct contr
     struct wire_round_end end;
     int r;
 
-    if (wire_get_round_end(frame->payload, frame->length_bytes, &end) || end.round != destination->round + 1)
+    if (wire_get_round_end(frame->payload, frame->length_bytes, &end) || end.round != destination->round + 1 ||
+        destination->last)
         return destination_bad_message(frame->type, error);
     r = await_fence(destination, end.round, error);
     if (r)
@@ -98,6 +99,7 @@ static int on_round_end(struct tern_destination *destination, const struct contr
     }
     if (r)
         return r;
+    destination->last = end.last;
     return control_send(destination->door.control, WIRE_ROUND_ACK, destination->message,
                         wire_put_round_ack(destination->message, &ack), error);
 }
@@ -108,7 +110,7 @@ static int on_prepare(struct tern_destination *destination, const struct control
     int r;
 
     if (wire_get_prepare(frame->payload, frame->length_bytes, &prepare) || prepare.round != destination->round + 1 ||
-        prepare.state_bytes > destination->state_capacity_bytes)
+        !destination->last || prepare.state_bytes > destination->state_capacity_bytes)
         return destination_bad_message(frame->type, error);
     r = await_fence(destination, prepare.round, error);
     if (r)
@@ -122,15 +124,34 @@ static int on_prepare(struct tern_destination *destination, const struct control
         "load_state", TERN_SIDE_DESTINATION, error);
 }
 
+/* The source sends nothing of that lane again before it has heard the answer. */
+static int on_lane_down(struct tern_destination *destination, const struct control_frame *frame,
+                        struct tern_error *error)
+{
+    struct destination_door *door = &destination->door;
+    uint32_t lane;
+    int r;
+
+    if (!door->provider->destination_drop_lane || wire_get_lane(frame->payload, frame->length_bytes, &lane))
+        return destination_bad_message(frame->type, error);
+    r = door->provider->destination_drop_lane(door->link, lane, error);
+    if (r)
+        return r;
+    events_warning(&destination->events, "lane %u is lost with its rail; the others go on", lane);
+    return control_send(door->control, WIRE_LANE_GONE, destination->message, wire_put_lane(destination->message, lane),
+                        error);
+}
+
 /* returns 1 when the device state has been loaded */
 static int handle(struct tern_destination *destination, const struct control_frame *frame, struct tern_error *error)
 {
-    struct wire_refuse refuse;
     int r;
 
     switch (frame->type) {
     case WIRE_WANT:
         return on_want(destination, frame, error);
+    case WIRE_LANE_DOWN:
+        return on_lane_down(destination, frame, error);
     case WIRE_LIST:
         return on_list(destination, frame, error);
     case WIRE_ROUND_END:
@@ -138,16 +159,52 @@ static int handle(struct tern_destination *destination, const struct control_fra
     case WIRE_PREPARE:
         r = on_prepare(destination, frame, error);
         return r ? r : 1;
-    case WIRE_ABORT:
-    case WIRE_REFUSE:
-        if (wire_get_refuse(frame->payload, frame->length_bytes, &refuse))
-            return destination_bad_message(frame->type, error);
-        error_set(error, refuse.code, NULL, "the source gave up: %s", refuse.message);
-        error_side(error, TERN_SIDE_SOURCE);
-        return refuse.code;
     default:
         return destination_bad_message(frame->type, error);
     }
+}
+
+int destination_check_cancelled(struct tern_destination *destination, struct tern_error *error)
+{
+    return atomic_load(&destination->cancelled)
+               ? error_set(error, -ECANCELED, NULL, "the migration was cancelled at the destination")
+               : 0;
+}
+
+/* Whatever the source's code means there, here it means that it gave up. */
+static int gave_up(const struct control_frame *frame, struct tern_error *error)
+{
+    struct wire_refuse refuse;
+
+    if (wire_get_refuse(frame->payload, frame->length_bytes, &refuse))
+        return destination_bad_message(frame->type, error);
+    error_set(error, -ECANCELED, NULL, "the source gave up: %s", refuse.message);
+    error_side(error, TERN_SIDE_SOURCE);
+    return -ECANCELED;
+}
+
+int destination_next(struct tern_destination *destination, int timeout_ms, struct control_frame *out,
+                     struct tern_error *error)
+{
+    int r;
+
+    do {
+        r = destination_check_cancelled(destination, error);
+        if (!r)
+            r = control_receive(destination->door.control, timeout_ms, out, error);
+    } while (r == -EINTR);
+    if (r == -ECANCELED || r == -ETIMEDOUT)
+        return r;
+    if (r) {
+        error_prefix(error, "the source is gone");
+        error_side(error, TERN_SIDE_SOURCE);
+        return r;
+    }
+    if (out->type == WIRE_ABORT || out->type == WIRE_REFUSE) {
+        r = gave_up(out, error);
+        control_frame_free(out);
+    }
+    return r;
 }
 
 int destination_receive(struct tern_destination *destination, struct tern_error *error)
@@ -158,18 +215,9 @@ int destination_receive(struct tern_destination *destination, struct tern_error 
     while (!r) {
         struct control_frame frame;
 
-        if (atomic_load(&destination->cancelled))
-            return error_set(error, -ECANCELED, NULL, "the migration was cancelled at the destination");
-        r = control_receive(destination->door.control, -1, &frame, error);
-        if (r == -EINTR) {
-            r = 0;
-            continue;
-        }
-        if (r) {
-            error_prefix(error, "the source is gone");
-            error_side(error, TERN_SIDE_SOURCE);
+        r = destination_next(destination, -1, &frame, error);
+        if (r)
             return r;
-        }
         r = handle(destination, &frame, error);
         control_frame_free(&frame);
     }

@@ -13,16 +13,17 @@
 static int first_difference(struct tern_destination *destination, const struct wire_ask *ask, const uint64_t *ours,
                             uint32_t *index, struct tern_error *error)
 {
-    struct control *control = destination->door.control;
     struct wire_digests digests;
     struct control_frame frame;
-    int r = control_send(control, WIRE_ASK, destination->message, wire_put_ask(destination->message, ask), error);
+    int r = control_send(destination->door.control, WIRE_ASK, destination->message,
+                         wire_put_ask(destination->message, ask), error);
 
     if (!r)
-        r = control_receive(control, ASK_MS, &frame, error);
+        r = destination_next(destination, ASK_MS, &frame, error);
     if (r)
         return r == -ETIMEDOUT ? error_set(error, r, NULL, "the source does not answer for its digests") : r;
     if (frame.type != WIRE_DIGESTS || wire_get_digests(frame.payload, frame.length_bytes, &digests) ||
+        digests.of.region != ask->region || digests.of.per_page != ask->per_page || digests.of.first != ask->first ||
         digests.of.n != ask->n)
         r = destination_bad_message(frame.type, error);
     for (*index = 0; !r && *index < ask->n; ++*index)

@@ -105,8 +105,11 @@ static double bytes_ps(const struct estimate *estimate)
     double rate = estimate->last_bytes_ps < estimate->mean_bytes_ps ? estimate->last_bytes_ps : estimate->mean_bytes_ps;
 
     if (estimate->n_telling == 0)
-        return estimate->n_rounds > 1 ? ASSUMED_BYTES_PS : 0;
-    return estimate->n_telling == 1 ? rate * FIRST_SHARE : rate;
+        rate = estimate->n_rounds > 1 ? ASSUMED_BYTES_PS : 0;
+    else if (estimate->n_telling == 1)
+        rate *= FIRST_SHARE;
+    return estimate->limit_bytes_ps && rate > (double)estimate->limit_bytes_ps ? (double)estimate->limit_bytes_ps
+                                                                               : rate;
 }
 
 uint64_t estimate_bytes_ps(const struct estimate *estimate)

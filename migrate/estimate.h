@@ -48,6 +48,8 @@ struct estimate_costs {
 struct estimate {
     struct estimate_costs costs;
     uint64_t page_bytes;
+    uint64_t
+        limit_bytes_ps;   /* that the lanes are held to; 0: none. A short round may run faster, the last one may not */
     double mean_bytes_ps; /* over the rounds that tell, the newest weigh most */
     double last_bytes_ps; /* of the last that tells */
     uint32_t n_rounds, n_telling;

@@ -51,3 +51,12 @@ void events_warning(struct events *events, const char *format, ...)
     va_end(args);
     events_send(events, &event);
 }
+
+void events_warn_of_ring(struct events *events, const struct tern_error *why)
+{
+    bool asked = !why->code;
+
+    events_warning(events, "guest memory goes through a small registered ring at the %s, with one copy%s%s%s%s",
+                   events->side == TERN_SIDE_SOURCE ? "source" : "destination", asked ? ", as asked for" : ": ",
+                   asked ? "" : why->message, *why->hint && !asked ? "; " : "", asked ? "" : why->hint);
+}

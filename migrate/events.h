@@ -25,4 +25,7 @@ void events_send(struct events *events, struct tern_event *event);
 void events_phase(struct events *events, enum tern_phase phase);
 void events_warning(struct events *events, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* events_warn_of_ring: memory goes through this side's ring, with one copy: why. */
+void events_warn_of_ring(struct events *events, const struct tern_error *why);
+
 #endif

@@ -31,6 +31,11 @@ int guest_init(struct guest *guest, const struct tern_region *regions, uint32_t 
         if (!r && verify)
             r = digest_table_init(&g->digests, g->n_pages, error);
     }
+    if (!r && guest->n_units) {
+        guest->dirty_units = calloc(bitmap_words(guest->n_units), sizeof(*guest->dirty_units));
+        if (!guest->dirty_units)
+            r = error_set(error, -ENOMEM, NULL, "out of memory for the summary of the dirty bitmaps");
+    }
     if (r)
         guest_free(guest);
     return r;
@@ -43,7 +48,17 @@ void guest_free(struct guest *guest)
         free(guest->regions[i].sent);
         digest_table_free(&guest->regions[i].digests);
     }
+    free(guest->dirty_units);
     *guest = (struct guest){0};
+}
+
+static void survey(struct guest *guest)
+{
+    for (uint32_t i = 0; i < guest->n_regions; i++) {
+        const struct guest_region *g = &guest->regions[i];
+
+        harvest_survey(g->dirty, g->n_pages, guest->dirty_units, g->first_unit);
+    }
 }
 
 /* Clear the pages that were never written, then look again: one written in between shows in the second look, one
@@ -78,6 +93,7 @@ int guest_mark_touched(struct guest *guest, const struct tern_tracker *tracker, 
         if (!r && tracker->ops->clear)
             r = clear_untouched(g, i, tracker, error);
     }
+    survey(guest);
     return r;
 }
 
@@ -88,6 +104,7 @@ int guest_fetch(struct guest *guest, const struct tern_tracker *tracker, struct 
     for (uint32_t i = 0; i < guest->n_regions && !r; i++)
         r = VM_ASK(tracker->ops->fetch(tracker->self, i, guest->regions[i].dirty, error), "tracker.fetch",
                    TERN_SIDE_SOURCE, error);
+    survey(guest);
     return r;
 }
 
@@ -95,8 +112,16 @@ uint64_t guest_count_dirty(const struct guest *guest)
 {
     uint64_t count = 0;
 
-    for (uint32_t i = 0; i < guest->n_regions; i++)
-        count += bitmap_count(guest->regions[i].dirty, 0, guest->regions[i].n_pages);
+    for (uint32_t i = 0; i < guest->n_regions; i++) {
+        const struct guest_region *g = &guest->regions[i];
+        uint64_t end = g->first_unit + g->n_units, unit = g->first_unit;
+
+        for (; (unit = bitmap_next(guest->dirty_units, unit, end)) < end; unit++) {
+            uint64_t first = (unit - g->first_unit) * UNIT_PAGES, left = g->n_pages - first;
+
+            count += bitmap_count(g->dirty, first, first + (left < UNIT_PAGES ? left : UNIT_PAGES));
+        }
+    }
     return count;
 }
 

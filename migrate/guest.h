@@ -10,11 +10,14 @@
 #include <stdint.h>
 
 #include "migrate/digest_table.h"
+#include "migrate/harvest.h"
 #include "migrate/tern.h"
 #include "migrate/wire.h"
 
-#define UNIT_PAGES DIGEST_GROUP_PAGES
-#define UNIT_WORDS (UNIT_PAGES / 64)
+#define UNIT_PAGES HARVEST_UNIT_PAGES
+#define UNIT_WORDS HARVEST_UNIT_WORDS
+
+_Static_assert(UNIT_PAGES == DIGEST_GROUP_PAGES, "workers would share a group of digests");
 
 struct guest_region {
     const struct tern_region *region;
@@ -29,6 +32,7 @@ struct guest {
     uint32_t n_regions;
     uint64_t n_units, n_pages;
     bool verify;
+    uint64_t *dirty_units; /* a bit a unit of the guest: clear only where no page is dirty */
     struct guest_region regions[WIRE_REGIONS_MAX];
 };
 
@@ -42,9 +46,10 @@ void guest_free(struct guest *guest);
  * only once they are written. */
 int guest_mark_touched(struct guest *guest, const struct tern_tracker *tracker, struct tern_error *error);
 
-/* guest_fetch: add what the tracker has seen to the dirty bitmaps. */
+/* guest_fetch: add what the tracker has seen to the dirty bitmaps, and make the summary of them anew. */
 int guest_fetch(struct guest *guest, const struct tern_tracker *tracker, struct tern_error *error);
 
+/* By the summary: cheap where little is dirty. */
 uint64_t guest_count_dirty(const struct guest *guest);
 
 /* The region and the unit within it of the guest's unit `unit`. */

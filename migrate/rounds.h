@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The source's workers. One worker a lane; in a round they take units of the guest in order, turn the dirty pages of
- * each into runs, drop zero pages that were never sent, and post the runs. A round ends when every lane has fenced it
- * and completed it. There is no lock between workers within a round but in the messages that list pages.
+/* The source's workers. One worker a lane; in a round they take units of the guest in order (shares.h), turn the dirty
+ * pages of each into runs, drop zero pages that were never sent, and post the runs. A round ends when every lane has
+ * fenced it and completed it. There is no lock between workers within a round but in the messages that list pages.
  *
  * Invariant: a page's dirty bit is cleared, here and in the tracker, before the page is looked at; so whatever changes
  * after the look is dirty again.
@@ -14,6 +14,7 @@
 
 #include "migrate/chunks.h"
 #include "migrate/guest.h"
+#include "migrate/locality.h"
 #include "migrate/pacer.h"
 #include "migrate/tern.h"
 #include "transport/control.h"
@@ -31,6 +32,7 @@ struct rounds_config {
     struct chunks *chunks; /* NULL: the provider needs no registration */
     uint64_t chunk_bytes;
     uint32_t n_lanes;
+    const struct locality *locality; /* with its plan; NULL: every worker sends from everywhere */
     /* want: ask for a chunk that is not ready (any worker). */
     int (*want)(void *opaque, uint32_t region, uint64_t chunk, struct tern_error *error);
     /* over: the round has ended, well or not (one worker). */
@@ -52,6 +54,13 @@ void rounds_start(struct rounds *rounds, uint32_t round);
 /* rounds_ended: has the round ended? *result is 0 or the first error, then with *error. */
 bool rounds_ended(struct rounds *rounds, int *result, struct tern_error *error);
 struct round_stats rounds_stats(struct rounds *rounds);
+
+/* rounds_report: what each worker has sent so far, with a locality. No round runs. */
+void rounds_report(struct rounds *rounds, struct tern_result *result);
+
+/* rounds_lost: lanes (a bit each) that were lost with their rail since the last call. What they had not brought over is
+ * dirty again. The round has ended. */
+uint64_t rounds_lost(struct rounds *rounds);
 
 /* rounds_cut_short: let the round end soon and well; what was not looked at stays dirty. Session thread. */
 void rounds_cut_short(struct rounds *rounds);

@@ -82,6 +82,12 @@ static int prefer_last_words(struct source *source, int code, struct tern_error 
         r = source_pump(source, clock_left_ms(deadline_ns), &words);
     if (!r || r == -ETIMEDOUT || !words.message[0])
         return code;
+    /* It may have closed because it was told that this side gives up: then the lane's end is the reason. */
+    if (!source->inbox.refused && r != -EHOSTDOWN && error->message[0]) {
+        error_prefix(error, "the destination closed the connection without a word");
+        error_side(error, TERN_SIDE_DESTINATION);
+        return code;
+    }
     *error = words;
     return r;
 }
@@ -102,6 +108,7 @@ static void release(struct source *source)
     struct link_source *link;
 
     source_unblock(source);
+    tuner_join(&source->tuner);
     rounds_destroy(DETACH(source, rounds));
     registrar_destroy(DETACH(source, registrar));
     if (source->tracking && source->vm->tracker.ops->stop)
@@ -113,6 +120,7 @@ static void release(struct source *source)
     if (link)
         source->provider->source_close(link);
     chunks_destroy(DETACH(source, chunks));
+    locality_destroy(source->locality);
     guest_free(&source->guest);
     if (source->state_buffer)
         munmap(source->state_buffer, source->state_capacity_bytes);
@@ -135,8 +143,12 @@ static void fill_result(struct source *source)
     uint64_t now_ns = clock_now_ns();
 
     result->rounds = source->round;
+    if (source->rounds)
+        rounds_report(source->rounds, result);
     result->memory_bytes = vm_memory_bytes(source->vm);
     result->registered_bytes = atomic_load(&source->registered_bytes);
+    result->register_ns = atomic_load(&source->register_ns);
+    result->ring_bytes = atomic_load(&source->ring_bytes);
     result->total_ns = now_ns - source->start_ns;
     if (source->first_page_ns) {
         result->setup_ns = source->first_page_ns - source->start_ns;

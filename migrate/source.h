@@ -21,10 +21,12 @@
 #include "migrate/events.h"
 #include "migrate/guest.h"
 #include "migrate/handover.h"
+#include "migrate/locality.h"
 #include "migrate/pacer.h"
 #include "migrate/registrar.h"
 #include "migrate/rounds.h"
 #include "migrate/tern.h"
+#include "migrate/tuner.h"
 #include "migrate/wire.h"
 #include "transport/control.h"
 #include "transport/link.h"
@@ -34,9 +36,11 @@ struct inbox {
     bool acknowledged; /* HELLO_ACK */
     struct wire_hello_ack ack;
     struct wire_round_ack round_ack; /* the latest */
+    bool refused;                    /* REFUSE */
     bool ready, active;
     bool has_standing;
     enum wire_standing standing;
+    uint64_t lanes_gone; /* a bit each */
 };
 
 /* Moments of the switchover, on the monotonic clock. */
@@ -54,8 +58,10 @@ struct source {
     struct handover handover;
 
     struct guest guest;
+    struct locality *locality; /* NULL: one NUMA node */
     struct pacer pacer;
-    uint64_t chunk_bytes;
+    struct link_limits limits; /* of this side's device */
+    uint64_t chunk_bytes;      /* as agreed */
     struct link_options link_options;
     const struct link_provider *provider;
     struct inbox inbox;
@@ -63,6 +69,8 @@ struct source {
     uint64_t state_capacity_bytes;
     uint64_t state_bytes, state_digest;
     uint32_t round;
+    uint64_t lanes_lost; /* a bit each */
+    struct tuner tuner;
     bool tracking, inhibited, throttled;
     bool overdue; /* the deadline has passed: switch over although the limit is missed */
     struct converge converge;
@@ -75,7 +83,7 @@ struct source {
     uint8_t message[WIRE_BUFFER_BYTES];
 
     _Atomic bool cancelled; /* any thread */
-    _Atomic uint64_t registered_bytes;
+    _Atomic uint64_t registered_bytes, register_ns, ring_bytes;
 
     pthread_mutex_t lock; /* guards the pointers below, for unblock() from other threads */
     struct control *control;

@@ -42,8 +42,14 @@ static enum handover_event do_pause(struct source *source)
     int r =
         VM_ASK(source->vm->pause(source->vm->opaque, &source->failure), "pause", TERN_SIDE_SOURCE, &source->failure);
 
-    source->at.pause_ns = begin_ns;
     source->at.paused_ns = clock_now_ns();
+    source->at.pause_ns = begin_ns;
+    if (!r && source->vm->paused_since) {
+        uint64_t since_ns = source->vm->paused_since(source->vm->opaque);
+
+        if (since_ns > begin_ns)
+            source->at.pause_ns = since_ns < source->at.paused_ns ? since_ns : source->at.paused_ns;
+    }
     return r ? HANDOVER_PAUSE_FAILED : HANDOVER_PAUSED;
 }
 
@@ -180,6 +186,17 @@ static uint32_t answer_ms(const struct source *source)
     return state == HANDOVER_S_PREPARED ? ANSWER_MS : state == HANDOVER_S_QUERYING ? QUERY_MS : ACTIVE_MS;
 }
 
+/* READY on the first connection leads to the first COMMIT: the VMM is asked before, and may still say no. */
+static enum handover_event ask_commit(struct source *source)
+{
+    if (!source->vm->commit || source->handover.state != HANDOVER_S_PREPARED)
+        return HANDOVER_HEARD_READY;
+    return VM_ASK(source->vm->commit(source->vm->opaque, &source->failure), "commit", TERN_SIDE_SOURCE,
+                  &source->failure)
+               ? HANDOVER_FAILED
+               : HANDOVER_HEARD_READY;
+}
+
 void source_await_verdict(struct source *source)
 {
     enum handover_state state = source->handover.state;
@@ -202,6 +219,8 @@ void source_await_verdict(struct source *source)
                       "the destination did not answer within %u s", patience_ms / 1000);
             event = HANDOVER_TIMEOUT;
         }
+        if (event == HANDOVER_HEARD_READY)
+            event = ask_commit(source);
         if (event != HANDOVER_EVENTS)
             source_feed(source, event);
         if (source->handover.state != state) {

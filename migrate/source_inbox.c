@@ -22,16 +22,30 @@ static int refusal_code(int code)
     return code == -ETIMEDOUT || code == -EINTR || code == -EINPROGRESS ? -EREMOTEIO : code;
 }
 
-static int refused(const struct control_frame *frame, struct tern_error *error)
+static int refused(struct source *source, const struct control_frame *frame, struct tern_error *error)
 {
     struct wire_refuse refuse;
 
     if (wire_get_refuse(frame->payload, frame->length_bytes, &refuse))
         return bad_message(frame->type, error);
+    source->inbox.refused = true;
     refuse.code = refusal_code(refuse.code);
     error_set(error, refuse.code, refuse.hint, "%s", refuse.message);
     error_side(error, TERN_SIDE_DESTINATION);
     return refuse.code;
+}
+
+/* A chunk without a key is copied by the destination; its own messages say why. */
+static void note_ring(struct source *source, const struct wire_key *key, uint64_t region_bytes)
+{
+    uint64_t left = region_bytes - key->chunk * source->chunk_bytes;
+
+    if (key->key.address)
+        return;
+    if (!source->result.peer_ring_bytes)
+        events_warning(&source->events, "the destination takes guest memory through a small registered ring, with one "
+                                        "copy: look at its messages for the reason");
+    source->result.peer_ring_bytes += left < source->chunk_bytes ? left : source->chunk_bytes;
 }
 
 static int take_keys(struct source *source, const struct control_frame *frame)
@@ -48,6 +62,7 @@ static int take_keys(struct source *source, const struct control_frame *frame)
 
         if (keys[i].region > source->guest.n_regions || keys[i].chunk >= (bytes - 1) / source->chunk_bytes + 1)
             return -EPROTO;
+        note_ring(source, &keys[i], bytes);
         source->provider->source_set_key(source->link, keys[i].region, keys[i].chunk, keys[i].key);
         if (chunks_mark(source->chunks, keys[i].region, keys[i].chunk, CHUNK_KEYED))
             return -EPROTO;
@@ -73,6 +88,36 @@ static int answer_ask(struct source *source, const struct control_frame *frame, 
     return source_send(source, WIRE_DIGESTS, wire_put_digests(source->message, &ask, entries + ask.first), error);
 }
 
+/* Before PREPARE was sent nothing can be ready, before COMMIT nothing active. */
+static int take_word(struct source *source, enum handover_state since, bool *word)
+{
+    if (source->handover.state < since)
+        return -EPROTO;
+    *word = true;
+    return 0;
+}
+
+static int take_round_ack(struct source *source, const struct control_frame *frame)
+{
+    struct wire_round_ack ack;
+
+    if (wire_get_round_ack(frame->payload, frame->length_bytes, &ack) || ack.round > source->round)
+        return -EPROTO;
+    source->inbox.round_ack = ack;
+    return 0;
+}
+
+/* Only of one that was given up. */
+static int take_lane_gone(struct source *source, const struct control_frame *frame)
+{
+    uint32_t lane;
+
+    if (wire_get_lane(frame->payload, frame->length_bytes, &lane) || !(source->lanes_lost >> lane & 1))
+        return -EPROTO;
+    source->inbox.lanes_gone |= 1ull << lane;
+    return 0;
+}
+
 static int handle(struct source *source, const struct control_frame *frame, struct tern_error *error)
 {
     struct inbox *inbox = &source->inbox;
@@ -80,28 +125,31 @@ static int handle(struct source *source, const struct control_frame *frame, stru
 
     switch (frame->type) {
     case WIRE_REFUSE:
-        return refused(frame, error);
+        return refused(source, frame, error);
     case WIRE_ASK:
         return answer_ask(source, frame, error);
     case WIRE_HELLO_ACK:
         r = inbox->acknowledged ? -EPROTO : wire_get_hello_ack(frame->payload, frame->length_bytes, &inbox->ack);
-        inbox->acknowledged = true;
+        inbox->acknowledged |= !r;
         break;
     case WIRE_KEY:
         r = take_keys(source, frame);
         break;
     case WIRE_ROUND_ACK:
-        r = wire_get_round_ack(frame->payload, frame->length_bytes, &inbox->round_ack);
+        r = take_round_ack(source, frame);
+        break;
+    case WIRE_LANE_GONE:
+        r = take_lane_gone(source, frame);
         break;
     case WIRE_READY:
-        inbox->ready = true;
+        r = take_word(source, HANDOVER_S_PREPARED, &inbox->ready);
         break;
     case WIRE_ACTIVE:
-        inbox->active = true;
+        r = take_word(source, HANDOVER_S_COMMITTED, &inbox->active);
         break;
     case WIRE_STANDING:
         r = wire_get_standing(frame->payload, frame->length_bytes, &inbox->standing);
-        inbox->has_standing = true;
+        inbox->has_standing = !r;
         break;
     default:
         r = -EPROTO;

@@ -21,9 +21,12 @@
 #define LANES_AUTO_MAX  4
 #define REGISTRAR_COUNT 2
 
+/* A cancel that came after the commit is too late, and must not keep the source from finding the destination. */
 static bool cancelled(void *opaque)
 {
-    return atomic_load(&((struct source *)opaque)->cancelled);
+    struct source *source = opaque;
+
+    return atomic_load(&source->cancelled) && handover_can_cancel(&source->handover);
 }
 
 static void control_is_lost(void *opaque, int code)
@@ -90,7 +93,11 @@ static int wishes(struct source *source, struct wire_hello *hello, struct tern_e
                           &why);
     if (!r) {
         hello->transports |= WIRE_CAN_VERBS;
-    } else if (source->options.transport == TERN_TRANSPORT_VERBS || source->options.device) {
+        r = link_verbs.limits(device, &source->limits, error);
+        if (r)
+            return r;
+    } else if (source->options.transport == TERN_TRANSPORT_VERBS || source->options.device ||
+               source->options.registration == TERN_REGISTER_ODP) {
         if (error)
             *error = why;
         error_side(error, TERN_SIDE_SOURCE);
@@ -110,7 +117,8 @@ static int take_profile(const struct tern_vm *vm, struct wire_hello *hello, stru
 
     if (!vm->save_profile)
         return 0;
-    r = vm->save_profile(vm->opaque, hello->profile, sizeof(hello->profile), &length_bytes, error);
+    r = VM_ASK(vm->save_profile(vm->opaque, hello->profile, sizeof(hello->profile), &length_bytes, error),
+               "save_profile", TERN_SIDE_SOURCE, error);
     if (!r && length_bytes > sizeof(hello->profile))
         r = error_set(error, -EINVAL, NULL, "the VMM's profile of the guest has %zu bytes, %u at most", length_bytes,
                       TERN_PROFILE_BYTES);
@@ -130,10 +138,11 @@ static int say_hello(struct source *source, struct tern_error *error)
     memcpy(hello.session, source->session, sizeof(hello.session));
     snprintf(hello.kind, sizeof(hello.kind), "%s", source->vm->kind);
     snprintf(hello.program, sizeof(hello.program), "tern %s", TERN_VERSION);
-    hello.chunk_bytes = source->chunk_bytes;
+    hello.chunk_bytes = chunk_bytes_for(vm_memory_bytes(source->vm), &source->limits);
     hello.state_capacity_bytes = source->state_capacity_bytes;
     hello.peer_timeout_ms = source->options.peer_timeout_ms;
     hello.reconnect_ms = source->options.reconnect_ms;
+    hello.n_residence = locality_runs(source->locality, &source->guest, hello.residence);
     hello.n_regions = source->vm->n_regions;
     for (uint32_t i = 0; i < hello.n_regions; i++) {
         const struct tern_region *region = &source->vm->regions[i];
@@ -167,6 +176,11 @@ static int open_lanes(struct source *source, struct tern_error *error)
     struct link_source *link;
     int r;
 
+    source->chunk_bytes = source->link_options.chunk_bytes = ack->chunk_bytes;
+    if (source->limits.chunk_bytes_max && ack->chunk_bytes > source->limits.chunk_bytes_max)
+        return error_set(error, -EOPNOTSUPP, "use --transport tcp",
+                         "the destination registers memory in pieces of %llu bytes, this side's device takes %llu",
+                         (unsigned long long)ack->chunk_bytes, (unsigned long long)source->limits.chunk_bytes_max);
     if (!strcmp(ack->transport, link_verbs.name))
         source->provider = &link_verbs;
     else if (!strcmp(ack->transport, link_tcp.name))
@@ -177,6 +191,8 @@ static int open_lanes(struct source *source, struct tern_error *error)
     address_unmap(&peer);
     if (ack->port)
         address_set_port(&peer, ack->port);
+    source->link_options.rails = ack->rails;
+    source->link_options.n_rails = ack->n_rails;
     r = source->provider->source_open(&source->link_options, (struct sockaddr *)&peer, ack->token, &link, error);
     if (r)
         return r;
@@ -201,14 +217,27 @@ static int register_local(void *opaque, uint32_t region, uint64_t chunk, struct 
     struct source *source = opaque;
     uint64_t bytes =
         region < source->vm->n_regions ? source->vm->regions[region].length_bytes : source->state_capacity_bytes;
-    uint64_t left = bytes - chunk * source->chunk_bytes;
-    int r = source->provider->source_register_chunk(source->link, region, chunk, error);
+    uint64_t left = bytes - chunk * source->chunk_bytes, begin_ns;
+    struct tern_error why = {0};
+    int r;
 
-    if (r) {
+    if (source->locality && region < source->vm->n_regions)
+        locality_enter_node(source->locality,
+                            source->guest.regions[region].first_unit + chunk * source->chunk_bytes / WIRE_UNIT_BYTES);
+    begin_ns = clock_now_ns();
+    r = source->provider->source_register_chunk(source->link, region, chunk, &why);
+
+    atomic_fetch_add(&source->register_ns, clock_now_ns() - begin_ns);
+    if (r < 0) {
+        *error = why;
         error_side(error, TERN_SIDE_SOURCE);
         return r;
     }
-    atomic_fetch_add(&source->registered_bytes, left < source->chunk_bytes ? left : source->chunk_bytes);
+    bytes = left < source->chunk_bytes ? left : source->chunk_bytes;
+    if (!r)
+        atomic_fetch_add(&source->registered_bytes, bytes);
+    else if (!atomic_fetch_add(&source->ring_bytes, bytes))
+        events_warn_of_ring(&source->events, &why);
     chunks_mark(source->chunks, region, chunk, CHUNK_LOCAL);
     return 0;
 }
@@ -217,6 +246,19 @@ static void register_failed(void *opaque, const struct tern_error *error)
 {
     source_fail_async(opaque, error);
     source_unblock(opaque);
+}
+
+/* A page that is read when it is sent may be discarded: only pinned ones would be lost sight of. */
+static int inhibit_discards(struct source *source, struct tern_error *error)
+{
+    const struct tern_vm *vm = source->vm;
+    int r;
+
+    if (!vm->inhibit_discards)
+        return 0;
+    r = VM_ASK(vm->inhibit_discards(vm->opaque, true, error), "inhibit_discards", TERN_SIDE_SOURCE, error);
+    source->inhibited = !r;
+    return r;
 }
 
 static int start_registration(struct source *source, struct tern_error *error)
@@ -233,8 +275,6 @@ static int start_registration(struct source *source, struct tern_error *error)
     struct chunks *chunks = NULL;
     int r;
 
-    if (!source->provider->needs_registration)
-        return 0;
     for (uint32_t i = 0; i < n; i++)
         bytes[i] = source->vm->regions[i].length_bytes;
     bytes[n] = source->state_capacity_bytes;
@@ -301,6 +341,28 @@ int source_register_all(struct source *source, struct tern_error *error)
 
 /* ---- all of it ---- */
 
+/* Where memory is on several nodes, each has a lane of its own; who asked for fewer gets them. */
+static int locate(struct source *source, struct tern_error *error)
+{
+    int r = locality_create(&source->guest, &source->locality, error);
+
+    if (r || !source->locality)
+        return r;
+    locality_report(&source->locality->found, &source->result);
+    if (!source->options.lanes)
+        source->link_options.n_lanes = locality_lanes(source->locality, source->link_options.n_lanes);
+    return 0;
+}
+
+static uint32_t names_in(const char *devices)
+{
+    uint32_t n = devices ? 1 : 0;
+
+    for (const char *at = devices; at && *at; at++)
+        n += *at == ',';
+    return n < LINK_RAILS_MAX ? n : LINK_RAILS_MAX;
+}
+
 static void choose(struct source *source)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -308,13 +370,16 @@ static void choose(struct source *source)
 
     if (!lanes)
         lanes = cores < 1 ? 1 : cores > LANES_AUTO_MAX ? LANES_AUTO_MAX : (uint32_t)cores;
-    source->chunk_bytes = chunk_bytes_for(vm_memory_bytes(source->vm));
+    if (!source->options.lanes && lanes < names_in(source->options.device))
+        lanes = names_in(source->options.device); /* a lane for each rail at least */
     source->pacer.bandwidth_bps = source->options.bandwidth_bps;
     source->state_capacity_bytes = vm_state_capacity(source->vm);
     source->link_options = (struct link_options){.device = source->options.device,
                                                  .gid_index = source->options.gid_index,
                                                  .n_lanes = lanes,
-                                                 .chunk_bytes = source->chunk_bytes,
+                                                 .queue_depth = source->options.queue_depth,
+                                                 .registration = (enum link_register)source->options.registration,
+                                                 .peer_timeout_ms = source->options.peer_timeout_ms,
                                                  .connect_timeout_ms = CONNECT_MS};
 }
 
@@ -339,6 +404,10 @@ static void note_agreement(struct source *source)
     address_text((const struct sockaddr *)control_peer(source->control), result->peer);
     result->lanes = source->link_options.n_lanes;
     source->events.transport = result->transport;
+    if (names_in(result->device) < source->inbox.ack.n_rails + 1)
+        events_warning(&source->events,
+                       "the destination has %u rails, the lanes ride %s only: nothing here reaches the rest",
+                       source->inbox.ack.n_rails + 1, result->device);
     source->events.device = result->device;
 }
 
@@ -350,6 +419,8 @@ int source_initiate(struct source *source, struct tern_error *error)
     choose(source);
     r = reserve(source, error);
     if (!r)
+        r = locate(source, error);
+    if (!r)
         r = source_connect(source, CONNECT_MS, error);
     if (!r)
         r = say_hello(source, error);
@@ -360,5 +431,9 @@ int source_initiate(struct source *source, struct tern_error *error)
     if (r)
         return r;
     note_agreement(source);
-    return start_registration(source, error);
+    if (!source->provider->needs_registration)
+        return 0;
+    if (source->options.registration <= TERN_REGISTER_PIN)
+        r = inhibit_discards(source, error);
+    return r ? r : start_registration(source, error);
 }

@@ -9,8 +9,11 @@
 #include "transport/clock.h"
 #include "transport/error.h"
 
-#define PUMP_MS     100
-#define PROGRESS_NS (200 * NS_PER_MS)
+#define PUMP_MS       100
+#define TUNE_MS       150 /* the probe, with what runs over within 200 */
+#define PROGRESS_NS   (200 * NS_PER_MS)
+#define PATIENCE_NS   (10 * NS_PER_S)  /* for the last round's acknowledgement, beside what was predicted */
+#define PREDICTED_MAX (600 * NS_PER_S) /* of the prediction that counts */
 
 /* ---- one round ---- */
 
@@ -88,9 +91,56 @@ static int end_round(struct source *source, bool last, struct tern_error *error)
     return source_send(source, WIRE_ROUND_END, wire_put_round_end(source->message, &end), error);
 }
 
-int source_round(struct source *source, bool last, uint64_t *written_ns, struct tern_error *error)
+static int await_ack(struct source *source, uint64_t patience_ns, struct tern_error *error)
 {
-    uint64_t dirty_pages = last ? 0 : guest_count_dirty(&source->guest);
+    uint64_t deadline_ns = clock_now_ns() + patience_ns;
+    int r = 0;
+
+    while ((!r || r == -ETIMEDOUT) && source->inbox.round_ack.round != source->round) {
+        if (patience_ns && !clock_left_ms(deadline_ns))
+            return error_set(error, -ETIMEDOUT, "look at the destination's own messages",
+                             "the destination did not acknowledge the last round within %u s",
+                             (unsigned int)(patience_ns / NS_PER_S));
+        r = source_pump(source, PUMP_MS, error);
+    }
+    return r == -ETIMEDOUT ? 0 : r;
+}
+
+/* The guest stands still, and a destination may live and yet get nowhere: longer than this is not waited for it. */
+static uint64_t patience_ns(const struct source *source, uint64_t sent_bytes)
+{
+    uint64_t predicted_ns = estimate_downtime_ns(&source->estimate, sent_bytes);
+
+    return PATIENCE_NS + 2 * (predicted_ns < PREDICTED_MAX ? predicted_ns : PREDICTED_MAX);
+}
+
+/* Lanes that were lost in this round: no page of theirs may travel again before the destination has torn them down. */
+static int give_up_lanes(struct source *source, uint64_t lost, struct tern_error *error)
+{
+    uint64_t deadline_ns = clock_now_ns() + PATIENCE_NS;
+    int r = 0;
+
+    source->lanes_lost |= lost;
+    for (uint32_t lane = 0; lane < source->link_options.n_lanes && !r; lane++)
+        if (lost >> lane & 1) {
+            events_warning(&source->events, "lane %u is lost with its rail; the others go on, and send what it had not",
+                           lane);
+            r = source_send(source, WIRE_LANE_DOWN, wire_put_lane(source->message, lane), error);
+        }
+    while ((!r || r == -ETIMEDOUT) && source->inbox.lanes_gone != source->lanes_lost) {
+        if (!clock_left_ms(deadline_ns))
+            return error_set(error, -ETIMEDOUT, "look at the destination's own messages",
+                             "the destination did not tear a lost lane down within %u s",
+                             (unsigned int)(PATIENCE_NS / NS_PER_S));
+        r = source_pump(source, PUMP_MS, error);
+    }
+    return r == -ETIMEDOUT ? 0 : r;
+}
+
+/* returns 1: lanes were lost on the way, and what they had not brought over is dirty */
+static int send_round(struct source *source, bool last, uint64_t *written_ns, struct tern_error *error)
+{
+    uint64_t dirty_pages = last ? 0 : guest_count_dirty(&source->guest), lost;
     struct round_stats stats;
     int r;
 
@@ -103,15 +153,64 @@ int source_round(struct source *source, bool last, uint64_t *written_ns, struct 
     source->result.bytes_sent += stats.bytes;
     source->result.pages_sent += stats.pages;
     source->result.zero_pages += stats.zero_pages;
-    if (r)
-        return r;
-    r = end_round(source, last, error);
-    while ((!r || r == -ETIMEDOUT) && source->inbox.round_ack.round != source->round)
-        r = source_pump(source, PUMP_MS, error);
-    return r == -ETIMEDOUT ? 0 : r;
+    lost = r ? 0 : rounds_lost(source->rounds);
+    if (lost)
+        r = give_up_lanes(source, lost, error);
+    if (!r)
+        r = end_round(source, last && !lost, error);
+    if (!r)
+        r = await_ack(source, last ? patience_ns(source, stats.bytes) : 0, error);
+    return r ? r : lost != 0;
+}
+
+int source_round(struct source *source, bool last, uint64_t *written_ns, struct tern_error *error)
+{
+    int r;
+
+    do {
+        r = send_round(source, last, written_ns, error);
+    } while (r == 1 && last); /* in pre-copy the next round sends it; a lane is lost once, so this ends */
+    return r < 0 ? r : 0;
 }
 
 /* ---- from round to round ---- */
+
+/* The probe needs the device state's first chunk; it goes on while the tracker starts. */
+static int start_tuning(struct source *source, struct tern_error *error)
+{
+    struct tern_options *options = &source->options;
+    uint32_t region = source->vm->n_regions;
+    int r;
+
+    if (!source->provider->tune)
+        return 0;
+    r = source_want(source, region, 0, error);
+    while ((r >= 0 || r == -ETIMEDOUT) && !chunks_ready(source->chunks, region, 0))
+        r = source_pump(source, PUMP_MS, error);
+    if (r < 0 && r != -ETIMEDOUT)
+        return r;
+    source->tuner = (struct tuner){.provider = source->provider,
+                                   .link = source->link,
+                                   .region = region,
+                                   .budget_ms = TUNE_MS,
+                                   .given = {.write_bytes = options->write_bytes,
+                                             .queue_depth = options->queue_depth,
+                                             .signal_every = options->signal_every}};
+    tuner_start(&source->tuner);
+    return 0;
+}
+
+static void end_tuning(struct source *source)
+{
+    const struct link_tuning *chosen = &source->tuner.chosen;
+
+    tuner_join(&source->tuner);
+    source->result.write_bytes = chosen->write_bytes;
+    source->result.queue_depth = chosen->queue_depth;
+    source->result.signal_every = chosen->signal_every;
+    source->result.tune_samples = chosen->n_samples;
+    source->result.tune_ns = chosen->ns;
+}
 
 static int start(struct source *source, struct tern_error *error)
 {
@@ -125,15 +224,14 @@ static int start(struct source *source, struct tern_error *error)
                                    .chunks = source->chunks,
                                    .chunk_bytes = source->chunk_bytes,
                                    .n_lanes = source->link_options.n_lanes,
+                                   .locality = source->locality,
                                    .want = source_want,
                                    .over = source_round_is_over,
                                    .opaque = source};
     struct rounds *rounds;
     int r = 0;
 
-    if (vm->inhibit_discards)
-        r = VM_ASK(vm->inhibit_discards(vm->opaque, true, error), "inhibit_discards", TERN_SIDE_SOURCE, error);
-    source->inhibited = !r && vm->inhibit_discards;
+    r = start_tuning(source, error);
     if (!r && uffd_keeps_from_pinning(&vm->tracker))
         r = source_register_all(source, error);
     if (!r)
@@ -143,6 +241,9 @@ static int start(struct source *source, struct tern_error *error)
         r = guest_mark_touched(&source->guest, &vm->tracker, error);
     if (!r)
         r = source_want_touched(source, error);
+    if (!r && source->locality)
+        locality_plan(source->locality, config.n_lanes);
+    end_tuning(source);
     if (!r)
         r = rounds_create(&config, &rounds, error);
     if (r)
@@ -274,6 +375,7 @@ int source_precopy(struct source *source, struct tern_error *error)
     events_phase(&source->events, TERN_PHASE_PRE_COPY);
     converge_init(&source->converge, &options);
     estimate_init(&source->estimate, TERN_PAGE_BYTES);
+    source->estimate.limit_bytes_ps = source->options.bandwidth_bps / 8;
     source->fetched_ns = clock_now_ns();
     r = start(source, error);
     source->first_page_ns = clock_now_ns();

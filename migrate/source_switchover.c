@@ -35,10 +35,16 @@ static int await_state_chunks(struct source *source, struct tern_error *error)
     return 0;
 }
 
-/* Device state goes over lane 0 into the destination's buffer, and ends with a fence on every lane. */
+static bool is_there(const struct source *source, uint32_t lane)
+{
+    return !(source->lanes_lost >> lane & 1);
+}
+
+/* Device state goes over one lane into the destination's buffer, and ends with a fence on every lane. */
 static int send_state(struct source *source, struct tern_error *error)
 {
     struct link_run run = {.region = source->vm->n_regions};
+    uint32_t lane = 0;
     size_t length = 0;
     int r = VM_ASK(
         source->vm->save_state(source->vm->opaque, source->state_buffer, source->state_capacity_bytes, &length, error),
@@ -53,13 +59,17 @@ static int send_state(struct source *source, struct tern_error *error)
     source->state_digest = digest_bytes(source->state_buffer, length);
     source->round++;
     r = await_state_chunks(source, error);
-    while (!r && length && (r = source->provider->post(source->link, 0, &run, 1, error)) == 0)
-        r = lane_wait(source, 0, LINK_WAIT_ROOM, error);
+    while (!is_there(source, lane))
+        lane++;
+    while (!r && length && (r = source->provider->post(source->link, lane, &run, 1, error)) == 0)
+        r = lane_wait(source, lane, LINK_WAIT_ROOM, error);
     r = r > 0 ? 0 : r;
-    for (uint32_t lane = 0; lane < source->link_options.n_lanes && !r; lane++)
-        r = source->provider->fence(source->link, lane, source->round, error);
-    for (uint32_t lane = 0; lane < source->link_options.n_lanes && !r; lane++)
-        r = lane_wait(source, lane, LINK_WAIT_DRAINED, error);
+    for (lane = 0; lane < source->link_options.n_lanes && !r; lane++)
+        if (is_there(source, lane))
+            r = source->provider->fence(source->link, lane, source->round, error);
+    for (lane = 0; lane < source->link_options.n_lanes && !r; lane++)
+        if (is_there(source, lane))
+            r = lane_wait(source, lane, LINK_WAIT_DRAINED, error);
     return r;
 }
 
@@ -122,8 +132,13 @@ static int conclude(struct source *source, struct tern_error *error)
 
 int source_switchover(struct source *source, struct tern_error *error)
 {
-    int r;
+    const struct tern_vm *vm = source->vm;
+    int r = 0;
 
+    if (vm->prepare)
+        r = VM_ASK(vm->prepare(vm->opaque, error), "prepare", TERN_SIDE_SOURCE, error);
+    if (r)
+        return r;
     events_phase(&source->events, TERN_PHASE_STOP_AND_COPY);
     source_feed(source, HANDOVER_SWITCH_OVER);
     if (source->handover.state != HANDOVER_S_PAUSED) {

@@ -32,6 +32,8 @@ extern "C" {
 #define TERN_DEFAULT_PORT  7471
 #define TERN_NAME_BYTES    32
 #define TERN_PROFILE_BYTES 16384u
+#define TERN_NODES_MAX     64u /* NUMA nodes */
+#define TERN_LANES_MAX     64u
 
 /* ---- the guest ---- */
 
@@ -80,7 +82,12 @@ struct tern_tracker {
  * kind             the VMM's name and state format ("tern-vmm 1"); both sides must have the same
  * regions          the guest's memory
  * tracker          source only
+ * prepare          optional: do what of the switchover can be done while the guest still runs, so that it costs no
+ *                  downtime. Source: just before pause. Destination: when a source was accepted, and again for the
+ *                  next, if that one ended before it sent anything. Undoing it is the VMM's matter
  * pause            stop every vCPU; on return guest memory and device state change no more
+ * paused_since     optional, source, after pause: from when on the guest stood still (CLOCK_MONOTONIC, ns), where pause
+ *                  lets it run for a part of its time. Without it the downtime counts from the call of pause
  * resume           run the guest: at the source after a failure, at the destination to activate it
  * throttle         optional, source: take away percent (0..99) of the guest's time; 0 ends it
  * save_state       source, guest paused: write the device state into buffer, its length into *length_bytes;
@@ -91,8 +98,13 @@ struct tern_tracker {
  * check_profile    optional, destination: can this side run such a guest? Called before anything is reserved;
  *                  -errno with the reason refuses the migration. Length 0: the source gave none
  * inhibit_discards optional: while on, the VMM must not discard guest pages (balloon, free page reporting,
- *                  virtio-mem); returns -errno if it cannot promise that
- * state_capacity_bytes   upper bound of the device state; 0: 1 MiB */
+ *                  virtio-mem); returns -errno if it cannot promise that. Called at the source only where its pages
+ *                  may be pinned (verbs, registration auto or pin), before the first one is; at the destination always
+ * state_capacity_bytes   upper bound of the device state; 0: 1 MiB
+ * commit           optional, source, guest paused: the destination is ready, and on success the commit is sent at
+ *                  once: from then on only libtern's resume, or the operator's word, may run the guest here. On return
+ *                  whoever else would have run it (a watchdog of this process) no longer does. Part of the downtime.
+ *                  -errno: the migration is given up and the guest runs on here */
 struct tern_vm {
     size_t struct_bytes;
     void *opaque;
@@ -100,7 +112,9 @@ struct tern_vm {
     const struct tern_region *regions;
     uint32_t n_regions;
     struct tern_tracker tracker;
+    int (*prepare)(void *opaque, struct tern_error *error);
     int (*pause)(void *opaque, struct tern_error *error);
+    uint64_t (*paused_since)(void *opaque);
     int (*resume)(void *opaque, struct tern_error *error);
     int (*throttle)(void *opaque, uint32_t percent, struct tern_error *error);
     int (*save_state)(void *opaque, void *buffer, size_t capacity_bytes, size_t *length_bytes,
@@ -111,6 +125,7 @@ struct tern_vm {
     int (*check_profile)(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error);
     int (*inhibit_discards)(void *opaque, bool on, struct tern_error *error);
     uint64_t state_capacity_bytes;
+    int (*commit)(void *opaque, struct tern_error *error);
 };
 
 /* ---- options ---- */
@@ -124,6 +139,14 @@ enum tern_transport {
 enum tern_no_converge {
     TERN_NO_CONVERGE_THROTTLE = 0,
     TERN_NO_CONVERGE_ABORT = 1,
+};
+
+/* How memory is made ready for an RDMA device. Each side chooses for itself. */
+enum tern_register {
+    TERN_REGISTER_AUTO = 0, /* pin; what may not be pinned goes through the ring, with a warning */
+    TERN_REGISTER_PIN = 1,
+    TERN_REGISTER_ODP = 2,  /* on-demand paging: refused where the device has none */
+    TERN_REGISTER_RING = 3, /* a small registered ring and one copy on this side: nothing of the guest is pinned */
 };
 
 enum tern_phase {
@@ -178,7 +201,11 @@ typedef void tern_event_fn(void *opaque, const struct tern_event *event);
  * verify           compare digests of every page before commit (the source decides)
  * peer_timeout_ms  a silent peer is dead after this; 0: 4000
  * reconnect_ms     after the commit was sent: how long to seek the peer before the outcome is in doubt; 0: 15000
- * on_event         may be NULL; called from libtern's threads, one at a time; must not block */
+ * numa_map         destination: on which NUMA node here memory of the source's node goes, "0:1,1:0". For nodes that it
+ *                  does not name, and with NULL: the same number, else interleaved. Memory that has a policy keeps it
+ * on_event         may be NULL; called from libtern's threads, one at a time; must not block
+ * registration     of guest memory with the RDMA device, on this side
+ * write_bytes, queue_depth, signal_every   of writes over RDMA (source); 0: chosen, the first two by a short probe */
 struct tern_options {
     size_t struct_bytes;
     const char *host;
@@ -194,8 +221,13 @@ struct tern_options {
     bool verify;
     uint32_t peer_timeout_ms;
     uint32_t reconnect_ms;
+    const char *numa_map;
     tern_event_fn *on_event;
     void *event_opaque;
+    enum tern_register registration;
+    uint32_t write_bytes;
+    uint32_t queue_depth;
+    uint32_t signal_every;
 };
 
 /* Fill with the defaults, struct_bytes and gid_index included. */
@@ -221,6 +253,23 @@ struct tern_ledger {
     uint64_t activate_ns;   /* lanes torn down, resume() at the destination, ACTIVE heard */
 };
 
+/* Guest memory on one NUMA node of this side's host, in pages of TERN_PAGE_BYTES. */
+struct tern_node_pages {
+    uint32_t node;
+    uint64_t pages;
+};
+
+/* What a worker of the source did. away_pages: of those that it sent, on another node than its own. */
+struct tern_worker {
+    uint32_t lane;
+    uint32_t node;
+    uint64_t pages_sent, away_pages;
+};
+
+/* At the end of a migration.
+ * nodes    on a host with several NUMA nodes, where guest memory lay: at the source before the migration, at the
+ *          destination after it; estimated from samples where nodes_sampled says so. Else n_nodes is 0
+ * workers  likewise, at the source */
 struct tern_result {
     size_t struct_bytes;
     enum tern_outcome outcome;
@@ -243,6 +292,18 @@ struct tern_result {
     uint64_t registered_bytes;
     bool verified;
     struct tern_ledger ledger;
+    bool nodes_sampled;
+    uint32_t n_nodes, n_workers;
+    struct tern_node_pages nodes[TERN_NODES_MAX];
+    struct tern_worker workers[TERN_LANES_MAX];
+    uint64_t register_ns;     /* in registration, of all threads together; most of it while pages travel */
+    uint64_t ring_bytes;      /* not registered: it went through the ring of this side */
+    uint64_t peer_ring_bytes; /* source: of the other side */
+    uint32_t write_bytes;     /* source, verbs: longest write, writes under way a lane, one completion in so many */
+    uint32_t queue_depth;
+    uint32_t signal_every;
+    uint32_t tune_samples; /* that the probe measured for that; 0: they were given, or it could not measure */
+    uint64_t tune_ns;      /* what the probe took, while the tracker started and memory was registered */
 };
 
 /* ---- source ---- */

@@ -10,10 +10,17 @@
 
 #include "transport/tern_error.h"
 
+#define UNTOUCHED_UNIT_BYTES (512ull * 4096)
+
 /* untouched_pages: OR into touched a bit for each TERN_PAGE_BYTES of [base, base + length_bytes) that may hold data.
  * base     page-aligned; one mapping or several
  * errors   none today; unreadable facts make pages count as touched
  * source   Documentation/admin-guide/mm/pagemap.rst; lseek(2) SEEK_DATA */
 int untouched_pages(const void *base, uint64_t length_bytes, uint64_t *touched, struct tern_error *error);
+
+/* untouched_units: the same for units of UNTOUCHED_UNIT_BYTES, a bit each; those that are set already are not looked
+ * at, so that little is to be done where much is known. Of private memory a page that a userfaultfd write-protects
+ * counts as touched. Linux 6.7; before that every unit of private memory counts as touched. */
+void untouched_units(const void *base, uint64_t length_bytes, uint64_t *units);
 
 #endif

@@ -9,8 +9,11 @@
 #include "transport/control.h"
 #include "transport/error.h"
 
-#define CHUNK_BYTES_MIN (16ull << 20)
-#define CHUNKS_MAX      4096u
+#define CHUNK_BYTES_MIN  (2ull << 20) /* a unit of the rounds */
+#define CHUNK_BYTES_SOME (16ull << 20)
+#define CHUNKS_SOME      64u
+#define CHUNKS_MAX       4096u
+#define WRITE_BYTES_MAX  (1u << 30) /* a message of RC has 2 GiB at most. source: IBTA vol. 1, 9.7 */
 
 static int invalid(struct tern_error *error, const char *what)
 {
@@ -112,6 +115,11 @@ int options_take(const struct tern_options *given, enum tern_side side, struct t
         return invalid(error, "tern_options.host is not set");
     if (given->lanes > LINK_LANES_MAX)
         return error_set(error, -EINVAL, NULL, "%u lanes asked for, the most is %d", given->lanes, LINK_LANES_MAX);
+    if ((unsigned int)given->registration > TERN_REGISTER_RING)
+        return invalid(error, "tern_options.registration is none of its values");
+    if ((given->write_bytes && given->write_bytes < TERN_PAGE_BYTES) || given->write_bytes > WRITE_BYTES_MAX ||
+        (given->queue_depth && given->queue_depth < 4))
+        return invalid(error, "tern_options.write_bytes is not 4 KiB to 1 GiB, or queue_depth is less than 4");
     *out = *given;
     if (!out->port)
         out->port = TERN_DEFAULT_PORT;
@@ -124,11 +132,25 @@ int options_take(const struct tern_options *given, enum tern_side side, struct t
     return 0;
 }
 
-uint64_t chunk_bytes_for(uint64_t memory_bytes)
+uint64_t chunk_bytes_for(uint64_t memory_bytes, const struct link_limits *limits)
 {
-    uint64_t chunk = CHUNK_BYTES_MIN;
+    uint64_t chunk = CHUNK_BYTES_MIN, most = CHUNKS_MAX;
 
-    while (memory_bytes / chunk > CHUNKS_MAX)
+    if (limits->chunks_max && limits->chunks_max < most)
+        most = limits->chunks_max;
+    while (chunk < CHUNK_BYTES_SOME && memory_bytes / chunk > CHUNKS_SOME)
         chunk *= 2;
+    while (memory_bytes / chunk > most)
+        chunk *= 2;
+    while (limits->chunk_bytes_max && chunk > limits->chunk_bytes_max && chunk > CHUNK_BYTES_MIN)
+        chunk /= 2;
     return chunk;
+}
+
+uint64_t chunk_bytes_agreed(uint64_t proposed_bytes, uint64_t memory_bytes, const struct link_limits *limits)
+{
+    bool too_large = limits->chunk_bytes_max && proposed_bytes > limits->chunk_bytes_max;
+    bool too_many = limits->chunks_max && memory_bytes / proposed_bytes > limits->chunks_max;
+
+    return too_large || too_many ? chunk_bytes_for(memory_bytes, limits) : proposed_bytes;
 }

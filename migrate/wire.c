@@ -5,17 +5,28 @@
 
 #include "migrate/wire_bytes.h"
 
-#define RUN_BYTES   16u
-#define KEY_BYTES   24u
-#define CHUNK_BYTES 12u
+#define RUN_BYTES      16u
+#define KEY_BYTES      (20u + 4u * LINK_RAILS_MAX)
+#define CHUNK_BYTES    12u
+#define WIRE_ERRNO_MAX 4095
+
+/* A VMM's callback may have written it: the peer gets one printable line. */
+static void put_line(struct wire_writer *w, const char *text, size_t capacity)
+{
+    size_t n = strnlen(text, capacity - 1);
+
+    put_u16(w, (uint16_t)n);
+    for (size_t i = 0; i < n; i++)
+        put_u8(w, (unsigned char)text[i] < ' ' || text[i] == 0x7f ? ' ' : (uint8_t)text[i]);
+}
 
 size_t wire_put_refuse(uint8_t *buffer, const struct tern_error *error)
 {
     struct wire_writer w = writer_on(buffer);
 
-    put_u32(&w, (uint32_t)error->code);
-    put_string(&w, error->message);
-    put_string(&w, error->hint);
+    put_u32(&w, (uint32_t)(error->code < 0 && error->code >= -WIRE_ERRNO_MAX ? error->code : -EIO));
+    put_line(&w, error->message, sizeof(error->message));
+    put_line(&w, error->hint, sizeof(error->hint));
     return writer_length(&w);
 }
 
@@ -26,88 +37,7 @@ int wire_get_refuse(const uint8_t *payload, size_t length, struct wire_refuse *o
     out->code = (int32_t)get_u32(&r);
     get_string(&r, out->message, sizeof(out->message));
     get_string(&r, out->hint, sizeof(out->hint));
-    r.bad |= out->code >= 0 || out->code < -4095;
-    return reader_end(&r);
-}
-
-size_t wire_put_hello(uint8_t *buffer, const struct wire_hello *hello)
-{
-    struct wire_writer w = writer_on(buffer);
-
-    put_bytes(&w, hello->session, sizeof(hello->session));
-    put_string(&w, hello->kind);
-    put_string(&w, hello->program);
-    put_u32(&w, hello->transports);
-    put_string(&w, hello->no_verbs);
-    put_u32(&w, hello->n_lanes);
-    put_u64(&w, hello->chunk_bytes);
-    put_u64(&w, hello->state_capacity_bytes);
-    put_u32(&w, hello->peer_timeout_ms);
-    put_u32(&w, hello->reconnect_ms);
-    put_u8(&w, hello->verify);
-    put_u32(&w, hello->n_regions);
-    for (uint32_t i = 0; i < hello->n_regions; i++) {
-        put_u64(&w, hello->regions[i].guest_address);
-        put_u64(&w, hello->regions[i].length_bytes);
-        put_u64(&w, hello->regions[i].page_bytes);
-        put_string(&w, hello->regions[i].name);
-    }
-    put_u32(&w, hello->profile_bytes);
-    put_bytes(&w, hello->profile, hello->profile_bytes);
-    return writer_length(&w);
-}
-
-int wire_get_hello(const uint8_t *payload, size_t length, struct wire_hello *out)
-{
-    struct wire_reader r = reader_on(payload, length);
-
-    get_bytes(&r, out->session, sizeof(out->session));
-    get_string(&r, out->kind, sizeof(out->kind));
-    get_string(&r, out->program, sizeof(out->program));
-    out->transports = get_u32(&r);
-    get_string(&r, out->no_verbs, sizeof(out->no_verbs));
-    out->n_lanes = get_u32(&r);
-    out->chunk_bytes = get_u64(&r);
-    out->state_capacity_bytes = get_u64(&r);
-    out->peer_timeout_ms = get_u32(&r);
-    out->reconnect_ms = get_u32(&r);
-    out->verify = get_bool(&r);
-    out->n_regions = get_count(&r, WIRE_REGIONS_MAX, 26);
-    for (uint32_t i = 0; i < out->n_regions; i++) {
-        out->regions[i].guest_address = get_u64(&r);
-        out->regions[i].length_bytes = get_u64(&r);
-        out->regions[i].page_bytes = get_u64(&r);
-        get_string(&r, out->regions[i].name, sizeof(out->regions[i].name));
-    }
-    out->profile_bytes = get_count(&r, TERN_PROFILE_BYTES, 1);
-    get_bytes(&r, out->profile, out->profile_bytes);
-    r.bad |= out->n_lanes < 1 || out->n_lanes > LINK_LANES_MAX;
-    r.bad |= out->chunk_bytes < (2ull << 20) || (out->chunk_bytes & (out->chunk_bytes - 1));
-    r.bad |= out->transports & ~(WIRE_CAN_VERBS | WIRE_CAN_TCP);
-    return reader_end(&r);
-}
-
-size_t wire_put_hello_ack(uint8_t *buffer, const struct wire_hello_ack *ack)
-{
-    struct wire_writer w = writer_on(buffer);
-
-    put_string(&w, ack->transport);
-    put_string(&w, ack->reason);
-    put_string(&w, ack->device);
-    put_bytes(&w, ack->token, sizeof(ack->token));
-    put_u16(&w, ack->port);
-    return writer_length(&w);
-}
-
-int wire_get_hello_ack(const uint8_t *payload, size_t length, struct wire_hello_ack *out)
-{
-    struct wire_reader r = reader_on(payload, length);
-
-    get_string(&r, out->transport, sizeof(out->transport));
-    get_string(&r, out->reason, sizeof(out->reason));
-    get_string(&r, out->device, sizeof(out->device));
-    get_bytes(&r, out->token, sizeof(out->token));
-    out->port = get_u16(&r);
+    r.bad |= out->code >= 0 || out->code < -WIRE_ERRNO_MAX;
     return reader_end(&r);
 }
 
@@ -144,7 +74,8 @@ size_t wire_put_keys(uint8_t *buffer, const struct wire_key *keys, uint32_t n)
         put_u32(&w, keys[i].region);
         put_u64(&w, keys[i].chunk);
         put_u64(&w, keys[i].key.address);
-        put_u32(&w, keys[i].key.rkey);
+        for (uint32_t rail = 0; rail < LINK_RAILS_MAX; rail++)
+            put_u32(&w, keys[i].key.rkey[rail]);
     }
     return writer_length(&w);
 }
@@ -158,7 +89,8 @@ int wire_get_keys(const uint8_t *payload, size_t length, struct wire_key *out, u
         out[i].region = get_u32(&r);
         out[i].chunk = get_u64(&r);
         out[i].key.address = get_u64(&r);
-        out[i].key.rkey = get_u32(&r);
+        for (uint32_t rail = 0; rail < LINK_RAILS_MAX; rail++)
+            out[i].key.rkey[rail] = get_u32(&r);
     }
     return reader_end(&r);
 }
@@ -340,6 +272,23 @@ int wire_get_query(const uint8_t *payload, size_t length, uint8_t session[WIRE_S
     return reader_end(&r);
 }
 
+size_t wire_put_lane(uint8_t *buffer, uint32_t lane)
+{
+    struct wire_writer w = writer_on(buffer);
+
+    put_u32(&w, lane);
+    return writer_length(&w);
+}
+
+int wire_get_lane(const uint8_t *payload, size_t length, uint32_t *lane)
+{
+    struct wire_reader r = reader_on(payload, length);
+
+    *lane = get_u32(&r);
+    r.bad |= *lane >= LINK_LANES_MAX;
+    return reader_end(&r);
+}
+
 size_t wire_put_standing(uint8_t *buffer, enum wire_standing standing)
 {
     buffer[0] = (uint8_t)standing;
@@ -356,11 +305,11 @@ int wire_get_standing(const uint8_t *payload, size_t length, enum wire_standing 
 
 const char *wire_type_name(uint16_t type, char buffer[16])
 {
-    static const char *const names[] = {"REFUSE",    "HELLO",     "HELLO_ACK", "WANT",    "KEY",     "LIST",
-                                        "ROUND_END", "ROUND_ACK", "ASK",       "DIGESTS", "PREPARE", "READY",
-                                        "COMMIT",    "ACTIVE",    "ABORT",     "QUERY",   "STANDING"};
+    static const char *const names[] = {
+        "REFUSE",  "HELLO", "HELLO_ACK", "WANT",   "KEY",   "LIST",  "ROUND_END", "ROUND_ACK", "ASK",      "DIGESTS",
+        "PREPARE", "READY", "COMMIT",    "ACTIVE", "ABORT", "QUERY", "STANDING",  "LANE_DOWN", "LANE_GONE"};
 
-    if (type >= WIRE_REFUSE && type <= WIRE_STANDING)
+    if (type >= WIRE_REFUSE && type <= WIRE_LANE_GONE)
         return names[type - WIRE_REFUSE];
     snprintf(buffer, 16, "type %u", type);
     return buffer;

@@ -6,11 +6,13 @@
  * and bytes left over make the message bad.
  *
  * Sequence (S source, D destination):
- *   S HELLO             session, layout, profile, wishes               D HELLO_ACK  transport, token, or D REFUSE
+ *   S HELLO             session, layout, profile, residence, wishes    D HELLO_ACK  transport, token, or D REFUSE
  *   (lanes connect, each showing the token)
  *   S WANT*             chunks that it will write             D KEY*       as each is registered
  *   each round:  S LIST* (verify: pages written; CLEAR: pages that became zero), writes and fences on the lanes,
  *                S ROUND_END · D ROUND_ACK when every fence was seen and every page cleared
+ *   a lane fails while another rail goes on: S LANE_DOWN · D LANE_GONE when no write of it can land any more; what it
+ *                had not brought over is dirty again, for the next round; then this round ends without it
  *   last round:  ROUND_END has LAST and, with verify, a digest for each region; D compares before ROUND_ACK;
  *                where one differs D sends ASK and S answers DIGESTS until D can name the page in REFUSE
  *   (device state and a fence on the lanes)
@@ -28,12 +30,14 @@
 #include "migrate/tern.h"
 #include "transport/link.h"
 
-#define WIRE_VERSION       1u
+#define WIRE_VERSION       2u
 #define WIRE_SESSION_BYTES 16
 #define WIRE_REGIONS_MAX   32u
 #define WIRE_KEYS_MAX      1024u
 #define WIRE_RUNS_MAX      4096u
 #define WIRE_DIGESTS_MAX   65536u
+#define WIRE_RESIDENCE_MAX 1024u
+#define WIRE_UNIT_BYTES    (2ull << 20)                  /* of guest memory in a unit of residence */
 #define WIRE_BUFFER_BYTES  (WIRE_DIGESTS_MAX * 8u + 64u) /* holds any message */
 
 enum wire_type {
@@ -54,6 +58,8 @@ enum wire_type {
     WIRE_ABORT = 30,
     WIRE_QUERY = 31,
     WIRE_STANDING = 32,
+    WIRE_LANE_DOWN = 33,
+    WIRE_LANE_GONE = 34,
 };
 
 #define WIRE_CAN_VERBS 1u
@@ -62,6 +68,13 @@ enum wire_type {
 struct wire_region {
     uint64_t guest_address, length_bytes, page_bytes;
     char name[TERN_NAME_BYTES];
+};
+
+/* Where guest memory lies at the source: n_units units from first_unit of the region on, mostly on this NUMA node. */
+struct wire_residence {
+    uint32_t region;
+    uint64_t first_unit, n_units;
+    uint8_t node; /* below TERN_NODES_MAX */
 };
 
 struct wire_hello {
@@ -80,6 +93,8 @@ struct wire_hello {
     struct wire_region regions[WIRE_REGIONS_MAX];
     uint32_t profile_bytes;
     uint8_t profile[TERN_PROFILE_BYTES];
+    uint32_t n_residence; /* in order, not overlapping; 0: one node, or not known */
+    struct wire_residence residence[WIRE_RESIDENCE_MAX];
 };
 
 struct wire_hello_ack {
@@ -87,7 +102,10 @@ struct wire_hello_ack {
     char reason[128];
     char device[TERN_NAME_BYTES];
     uint8_t token[LINK_TOKEN_BYTES];
-    uint16_t port; /* for the lanes; 0: as control */
+    uint16_t port;                                 /* for the lanes; 0: as control */
+    uint32_t n_rails;                              /* beside the one that the control channel came over */
+    struct sockaddr_storage rails[LINK_RAILS_MAX]; /* IPv4 or IPv6, with ports */
+    uint64_t chunk_bytes; /* what both sides use: the source's, or another that the destination's device takes */
 };
 
 struct wire_chunk {
@@ -164,6 +182,7 @@ struct wire_refuse {
 };
 
 /* Encoders: into buffer of WIRE_BUFFER_BYTES; return the length. Counts beyond their bound are a bug of the caller. */
+/* wire_put_refuse: any error, as one line; a code that is no errno goes as -EIO. */
 size_t wire_put_refuse(uint8_t *buffer, const struct tern_error *error);
 size_t wire_put_hello(uint8_t *buffer, const struct wire_hello *hello);
 size_t wire_put_hello_ack(uint8_t *buffer, const struct wire_hello_ack *ack);
@@ -177,6 +196,7 @@ size_t wire_put_ask(uint8_t *buffer, const struct wire_ask *ask);
 size_t wire_put_digests(uint8_t *buffer, const struct wire_ask *of, const uint64_t *entries);
 size_t wire_put_prepare(uint8_t *buffer, const struct wire_prepare *prepare);
 size_t wire_put_query(uint8_t *buffer, const uint8_t session[WIRE_SESSION_BYTES]);
+size_t wire_put_lane(uint8_t *buffer, uint32_t lane); /* LANE_DOWN, LANE_GONE */
 size_t wire_put_standing(uint8_t *buffer, enum wire_standing standing);
 
 /* Decoders: 0, or -EPROTO with *out undefined. Arrays are written up to the caller's max, *n says how many. */
@@ -192,6 +212,7 @@ int wire_get_ask(const uint8_t *payload, size_t length, struct wire_ask *out);
 int wire_get_digests(const uint8_t *payload, size_t length, struct wire_digests *out);
 int wire_get_prepare(const uint8_t *payload, size_t length, struct wire_prepare *out);
 int wire_get_query(const uint8_t *payload, size_t length, uint8_t session[WIRE_SESSION_BYTES]);
+int wire_get_lane(const uint8_t *payload, size_t length, uint32_t *lane);
 int wire_get_standing(const uint8_t *payload, size_t length, enum wire_standing *out);
 
 /* Entry i of a decoded list or digests message; i is below its count. */

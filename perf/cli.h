@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "perf/link_options.h"
 #include "tools/common/host_port.h"
 #include "tools/common/migration_options.h"
 #include "tools/common/options.h"
@@ -13,6 +14,13 @@
 /* Bits in the option table. The commands come first; then what one mode of a command takes of its options. */
 enum perf_command {
     PERF_MIGRATE,
+    PERF_WEB,
+    PERF_SCAN,
+    PERF_HARVEST,
+    PERF_BW,
+    PERF_LAT,
+    PERF_MODEL,
+    PERF_REGISTER,
     PERF_COMMANDS,
     PERF_MIGRATE_BOTH = PERF_COMMANDS, /* both sides here */
     PERF_MIGRATE_LISTEN,               /* the destination */
@@ -34,11 +42,22 @@ struct perf_values {
     uint64_t memory_bytes;
     bool populate;
     uint64_t random_bytes;
+    uint64_t zero_bytes;
     uint64_t working_set_bytes;
     uint64_t dirty_pages_ps;
     int pattern;     /* enum process_guest_pattern */
     int page_choice; /* position in perf_page_bytes */
     uint64_t repeat;
+    const char *url;
+    uint64_t connections;
+    uint64_t duration_ns;
+    uint64_t samples;
+    struct link_values link;
+    bool measure;
+    uint64_t register_bytes;
+    uint64_t chunk_bytes; /* 0: several */
+    uint64_t threads;     /* 0: several */
+    const char *plot;
     bool json;
 };
 
@@ -52,6 +71,13 @@ int perf_check_mode(const struct option_texts *texts, enum perf_command mode, st
 
 /* A file each, cmd_NAME.c. */
 int cmd_migrate(const struct perf_values *values, const struct option_texts *texts);
+int cmd_bw(const struct perf_values *values, const struct option_texts *texts);
+int cmd_lat(const struct perf_values *values, const struct option_texts *texts);
+int cmd_model(const struct perf_values *values, const struct option_texts *texts);
+int cmd_register(const struct perf_values *values, const struct option_texts *texts);
+int cmd_web(const struct perf_values *values, const struct option_texts *texts);
+int cmd_scan(const struct perf_values *values, const struct option_texts *texts);
+int cmd_harvest(const struct perf_values *values, const struct option_texts *texts);
 
 /* Print the error on stderr; return the exit status. */
 int perf_failed(const struct tern_error *error);

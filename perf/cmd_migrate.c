@@ -2,29 +2,13 @@
 /* tern-perf migrate: runs of one migration, both sides here or one of them. */
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "perf/plot.h"
+#include "perf/progress.h"
 #include "perf/show.h"
+#include "perf/show_rounds.h"
 #include "transport/error.h"
-
-/* One run with the sides that are here. A side that is not stays as it was. */
-static int both(const struct perf_values *values, struct side_report reports[2], struct tern_error *error)
-{
-    struct side_config config = {
-        .values = values, .side = TERN_SIDE_DESTINATION, .host = values->host.host, .port = UINT16_MAX};
-    struct side source = {0}, destination = {0};
-    int r = side_start(&config, &destination, &config.port, error);
-
-    config.side = TERN_SIDE_SOURCE;
-    if (!r)
-        r = side_start(&config, &source, NULL, error);
-    if (!r)
-        r = side_finish(&source, &reports[0], error);
-    if (!r && !reports[0].code) /* else the destination may wait for ever */
-        r = side_finish(&destination, &reports[1], error);
-    side_kill(&source);
-    side_kill(&destination);
-    return r;
-}
 
 static int one(const struct side_config *config, bool first, struct side_report *report, struct tern_error *error)
 {
@@ -58,7 +42,7 @@ static int run_once(const struct perf_values *values, enum perf_command mode, bo
     int r;
 
     if (mode == PERF_MIGRATE_BOTH)
-        r = both(values, reports, error);
+        return side_run_both(values, reports, error);
     else if (mode == PERF_MIGRATE_TO)
         r = one(&source, first, &reports[0], error);
     else
@@ -88,6 +72,8 @@ static int check(struct perf_values *values, const struct option_texts *texts, e
                          values->random_bytes > values->memory_bytes ? "random" : "working-set");
     if (values->dirty_pages_ps && !values->working_set_bytes)
         return error_set(error, -EINVAL, NULL, "option --dirty-pages needs --working-set SIZE");
+    if (values->zero_bytes > values->memory_bytes - values->random_bytes)
+        return error_set(error, -EINVAL, NULL, "option --zero: more than --memory less --random");
     if (values->host.has_port)
         return error_set(error, -EINVAL, NULL, "option --host: takes no port, any free one is used");
     return perf_check_mode(texts, *mode, error);
@@ -103,15 +89,21 @@ int cmd_migrate(const struct perf_values *given, const struct option_texts *text
 
     if (check(&values, texts, &mode, &error))
         return perf_usage(&error);
+    if (values.plot)
+        r = plot_check(values.plot, &error);
     sources = calloc(values.repeat, sizeof(*sources));
     if (!sources)
         r = error_set(&error, -ENOMEM, NULL, "out of memory for the reports");
     for (uint64_t i = 0; i < values.repeat && !r; i++) {
         struct side_report reports[2] = {0};
+        struct progress progress = {0};
         struct run run = {.source = mode == PERF_MIGRATE_LISTEN ? NULL : &reports[0],
                           .destination = mode == PERF_MIGRATE_TO ? NULL : &reports[1]};
 
+        if (values.repeat > 1 && isatty(STDERR_FILENO))
+            progress_say(&progress, "run %llu of %llu", (unsigned long long)i + 1, (unsigned long long)values.repeat);
         r = run_once(&values, mode, i == 0, reports, &error);
+        progress_clear(&progress);
         if (r)
             break;
         sources[i] = reports[0];
@@ -123,6 +115,8 @@ int cmd_migrate(const struct perf_values *given, const struct option_texts *text
         show_received(stdout, values.json, values.repeat);
     else
         show_summary(stdout, values.json, sources, values.repeat);
+    if (!r && values.plot && rounds_draw(values.plot, sources, values.repeat, &error))
+        r = perf_failed(&error);
     free(sources);
     return r;
 }

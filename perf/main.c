@@ -30,6 +30,47 @@ static const struct command commands[PERF_COMMANDS] = {
          "the\n"
          "kernel pins or uses for itself (page tables, socket buffers) are in neither.\n",
          cmd_migrate},
+    [PERF_WEB] = {"web", "load a web server, check what it serves, and report rate and silence as its clients see them",
+                  "Each connection asks anew when a body has come, which must be like the first one that came whole.\n"
+                  "Silence is the longest time in which a connection heard nothing, time to connect and to ask\n"
+                  "included. With --json, slot_bytes is what came in each 50 ms.\n",
+                  cmd_web},
+    [PERF_SCAN] = {"scan", "measure how fast zero pages are found, beside plain reading of the same memory",
+                   "One core reads memory that is larger than its caches. Each way that this CPU has is measured in\n"
+                   "turns with the others; 'migration' is what a migration uses. The ratio is to plain reading.\n",
+                   cmd_scan},
+    [PERF_HARVEST] =
+        {"harvest", "measure how fast a guest's dirty bitmap becomes runs of pages",
+         "One core does what a round of a migration does before it sends anything: it surveys the bitmap,\n"
+         "takes each unit (512 pages) that has dirty pages, and makes runs of them, with short gaps filled\n"
+         "as for tcp. The guests are not there, only their bitmaps: 16 TiB need 1 GiB of memory. First how\n"
+         "it grows with the guest, then with the share that is dirty. Clusters are of 64 pages.\n",
+         cmd_harvest},
+    [PERF_BW] =
+        {"bw", "bandwidth of one-sided writes between two hosts, over tern's own lanes (as ib_write_bw does)",
+         "Without HOST this is the server: it serves one client and ends; the client decides what is measured.\n"
+         "Writes only: tern's links have no reads. A repetition ends with the far host's word that it has seen\n"
+         "the fences behind all writes. Shown are the median of the repetitions, the worst, and the spread:\n"
+         "(best - worst) / median. 'man tern-perf' sets options and units beside perftest's.\n",
+         cmd_bw},
+    [PERF_LAT] =
+        {"lat", "latency of one-sided writes between two hosts, over one of tern's lanes",
+         "Without HOST this is the server: it serves one client and ends; the client decides what is measured.\n"
+         "One write is under way at a time. Its time ends when its completion was reaped (verbs), or when the\n"
+         "far host has answered to the fence behind it (--until answer; over tcp always): what the end of a\n"
+         "migration's round costs. 'typical' is what most took.\n",
+         cmd_lat},
+    [PERF_MODEL] =
+        {"model", "predict rounds, total time and downtime of a migration, and say how near that came",
+         "The prediction takes the guest's memory, what it writes, and what the network carries\n"
+         "(--bandwidth, or measured with --measure); it goes from round to round by the decisions of tern\n"
+         "itself. A page that is written twice in a round is sent once. Set-up counts as measured, else not.\n",
+         cmd_model},
+    [PERF_REGISTER] =
+        {"register", "time to register memory with an RDMA device, by chunk size and number of threads",
+         "Fresh: registering brings every page. Populated: the pages are there before. Deregistering comes\n"
+         "after the guest runs, and is shown for who plans memory to be free again.\n",
+         cmd_register},
 };
 
 static int help(void)
@@ -46,6 +87,17 @@ static int help_command(int command)
     printf("usage: tern-perf %s [options]\n%s\n\n%s", commands[command].name, commands[command].summary,
            commands[command].more);
     options_print_help(&perf_options, (unsigned)command, stdout);
+    return PERF_EXIT_OK;
+}
+
+/* tern-perf __options man: what the man page is built from. */
+static int dump(void)
+{
+    for (int i = 0; i < PERF_COMMANDS; i++) {
+        printf("## tern-perf %s\n\n%c%s.\n\n", commands[i].name, commands[i].summary[0] & ~0x20,
+               commands[i].summary + 1);
+        options_print_man(&perf_options, (unsigned)i, stdout);
+    }
     return PERF_EXIT_OK;
 }
 
@@ -76,6 +128,8 @@ int main(int argc, char **argv)
         puts("tern-perf " TERN_VERSION);
         return PERF_EXIT_OK;
     }
+    if (argc == 3 && !strcmp(argv[1], "__options") && !strcmp(argv[2], "man"))
+        return dump();
     for (int i = 0; argc >= 2 && i < PERF_COMMANDS; i++)
         if (!strcmp(argv[1], commands[i].name))
             return run_command(i, argc - 1, argv + 1);

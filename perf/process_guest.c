@@ -250,6 +250,14 @@ static void fill_random(struct process_guest *guest)
     }
 }
 
+static void fill_zero(struct process_guest *guest)
+{
+    uint64_t end = guest->config.random_bytes + guest->config.zero_bytes;
+
+    for (uint64_t at = guest->config.random_bytes; at < end; at += TERN_PAGE_BYTES)
+        memset(process_guest_at(guest, at), 0, TERN_PAGE_BYTES);
+}
+
 int process_guest_create(const struct process_guest_config *config, bool fill, struct process_guest **out,
                          struct tern_error *error)
 {
@@ -272,6 +280,7 @@ int process_guest_create(const struct process_guest_config *config, bool fill, s
         r = map_region(guest, 1, config->high_bytes, HIGH_ADDRESS, "high", error);
     if (!r && fill) {
         fill_random(guest);
+        fill_zero(guest);
         r = process_guest_load_tracker(guest, error);
     }
     if (!r) {

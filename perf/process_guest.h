@@ -23,6 +23,7 @@ struct process_guest_config {
     uint64_t page_bytes;        /* 4096 (anonymous, transparent huge pages advised), or 2 MiB or 1 GiB from hugetlbfs */
     bool shared;                /* a memfd, not anonymous memory */
     uint64_t random_bytes;      /* filled with random data, from the start; the rest stays untouched */
+    uint64_t zero_bytes;        /* after that, written with zeros */
     uint64_t working_set_bytes; /* written by the thread, from the start; 0: nothing */
     uint64_t dirty_pages_ps;    /* 0: as fast as it goes */
     enum process_guest_pattern pattern;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "perf/samples.h"
+#include "perf/show_rounds.h"
 #include "tools/common/report.h"
 #include "tools/common/units.h"
 
@@ -56,7 +57,15 @@ static struct json_object *figure_json(enum figure figure, uint64_t value)
                                                                      : json_object_new_uint64(value);
 }
 
-static void put(FILE *out, struct json_object *object)
+struct json_object *show_number(double value)
+{
+    char text[64];
+
+    snprintf(text, sizeof(text), "%.3f", value);
+    return json_object_new_double_s(value, text);
+}
+
+void show_json(FILE *out, struct json_object *object)
 {
     fprintf(out, "%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN));
     fflush(out);
@@ -82,6 +91,15 @@ static void add_memory(struct json_object *object, const char *side, const struc
     }
 }
 
+static void add_minimum(struct json_object *object, const struct side_report *report)
+{
+    struct minimum minimum = minimum_of(report);
+
+    json_object_object_add(object, "last_round_bytes", json_object_new_uint64(minimum.last_bytes));
+    json_object_object_add(object, "minimum_total_ms", json_of_ms(minimum.total_ns));
+    json_object_object_add(object, "minimum_downtime_ms", json_of_ms(minimum.downtime_ns));
+}
+
 static void run_json(FILE *out, uint64_t number, const struct run *run)
 {
     struct json_object *object = json_object_new_object(), *result;
@@ -93,11 +111,13 @@ static void run_json(FILE *out, uint64_t number, const struct run *run)
         json_object_object_foreach(result, name, value) json_object_object_add(object, name, json_object_get(value));
         json_object_put(result);
         json_object_object_add(object, "guest_pages_ps", json_object_new_uint64(run->source->steps_ps));
+        json_object_object_add(object, "round", rounds_json(run->source));
+        add_minimum(object, run->source);
         add_memory(object, "source", &run->source->memory);
     }
     if (run->destination)
         add_memory(object, "destination", &run->destination->memory);
-    put(out, object);
+    show_json(out, object);
 }
 
 static void figures_text(FILE *out, const struct side_report *report)
@@ -131,6 +151,8 @@ void show_run(FILE *out, bool json, uint64_t number, const struct run *run)
         fprintf(out, "%sdestination beyond the guest %s", run->source ? ", " : "",
                 units_size(memory_use_beyond(&run->destination->memory), text));
     fputc('\n', out);
+    if (run->source)
+        rounds_table(out, run->source);
     fflush(out);
 }
 
@@ -180,7 +202,7 @@ void show_summary(FILE *out, bool json, const struct side_report *reports, size_
     json_object_object_add(object, "median", median);
     json_object_object_add(object, "worst", worst);
     if (json)
-        put(out, object);
+        show_json(out, object);
     else
         json_object_put(object);
     free(values);
@@ -189,7 +211,7 @@ void show_summary(FILE *out, bool json, const struct side_report *reports, size_
 void show_received(FILE *out, bool json, size_t n)
 {
     if (json)
-        put(out, done_event(n));
+        show_json(out, done_event(n));
     else
         fprintf(out, "%zu run%s received\n", n, n == 1 ? "" : "s");
 }
@@ -198,7 +220,7 @@ int show_error(bool json, const struct tern_error *error)
 {
     if (!json)
         return perf_failed(error);
-    put(stdout, json_of_error(error));
-    put(stdout, json_of_done(false, NULL));
+    show_json(stdout, json_of_error(error));
+    show_json(stdout, json_of_done(false, NULL));
     return PERF_EXIT_FAILED;
 }

@@ -3,7 +3,10 @@
 #ifndef PERF_SHOW_H
 #define PERF_SHOW_H
 
+#include <json-c/json.h>
 #include <stdio.h>
+
+#include <json-c/json.h>
 
 #include "perf/side.h"
 
@@ -30,6 +33,10 @@ void show_run(FILE *out, bool json, uint64_t number, const struct run *run);
 void show_summary(FILE *out, bool json, const struct side_report *reports, size_t n);
 /* The same for a destination, which has no figures of its own but its memory. */
 void show_received(FILE *out, bool json, size_t n);
+/* show_number: with three digits after the point. */
+struct json_object *show_number(double value);
+/* show_json: one line; object is consumed. */
+void show_json(FILE *out, struct json_object *object);
 /* show_error: on stdout as JSON, else on stderr; returns the exit status. */
 int show_error(bool json, const struct tern_error *error);
 

@@ -54,6 +54,18 @@ static void fill_options(const struct side_config *config, struct tern_options *
     migration_values_apply(&values->migration, options);
 }
 
+static void on_event(void *opaque, const struct tern_event *event)
+{
+    struct side_report *report = opaque;
+
+    if (event->kind != TERN_EVENT_ROUND)
+        return;
+    report->sent_bytes = event->bytes_sent;
+    if (report->n_rounds < SIDE_ROUNDS_MAX)
+        report->rounds[report->n_rounds++] =
+            (struct side_round){event->round_bytes, event->round_ns, event->bytes_left, event->throttle_percent};
+}
+
 static int make_guest(const struct side_config *config, struct process_guest **out, struct tern_vm *vm,
                       struct tern_error *error)
 {
@@ -62,6 +74,7 @@ static int make_guest(const struct side_config *config, struct process_guest **o
         .memory_bytes = values->memory_bytes,
         .page_bytes = perf_page_bytes[values->page_choice],
         .random_bytes = values->random_bytes,
+        .zero_bytes = values->zero_bytes,
         .working_set_bytes = values->working_set_bytes,
         .dirty_pages_ps = values->dirty_pages_ps,
         .pattern = (enum process_guest_pattern)values->pattern,
@@ -114,6 +127,8 @@ static void run_source(const struct side_config *config, struct process_guest *g
     uint64_t begin_ns;
 
     fill_options(config, &options);
+    options.on_event = on_event;
+    options.event_opaque = report;
     tell(fd, &ready, sizeof(ready));
     begin_ns = clock_now_ns();
     process_guest_start(guest);
@@ -258,4 +273,28 @@ void side_kill(struct side *side)
     waitpid(side->pid, NULL, 0);
     close(side->fd);
     side->pid = 0;
+}
+
+int side_run_both(const struct perf_values *values, struct side_report reports[2], struct tern_error *error)
+{
+    struct side_config config = {
+        .values = values, .side = TERN_SIDE_DESTINATION, .host = values->host.host, .port = UINT16_MAX};
+    struct side source = {0}, destination = {0};
+    int r = side_start(&config, &destination, &config.port, error);
+
+    config.side = TERN_SIDE_SOURCE;
+    if (!r)
+        r = side_start(&config, &source, NULL, error);
+    if (!r)
+        r = side_finish(&source, &reports[0], error);
+    if (!r && !reports[0].code) /* else the destination may wait for ever */
+        r = side_finish(&destination, &reports[1], error);
+    side_kill(&source);
+    side_kill(&destination);
+    for (int i = 0; i < 2 && !r; i++)
+        if (reports[i].code) {
+            *error = reports[i].error;
+            r = reports[i].code;
+        }
+    return r;
 }

@@ -26,6 +26,7 @@
 #define LINK_TOKEN_BYTES         16
 #define LINK_LANES_MAX           64
 #define LINK_REGIONS_MAX         64
+#define LINK_RAILS_MAX           4
 #define LINK_CHUNK_BYTES_DEFAULT (64ull << 20)
 
 /* A contiguous piece of a region. offset and length are multiples of nothing in particular. */
@@ -35,10 +36,27 @@ struct link_run {
     uint64_t length_bytes;
 };
 
-/* What the source needs to write into one chunk of the destination (verbs: address and rkey). */
+/* What the source needs to write into one chunk of the destination (verbs: address, and a rkey for each of its rails).
+ * address 0: the chunk is not registered there, and goes through the destination's ring. */
 struct link_key {
     uint64_t address;
-    uint32_t rkey;
+    uint32_t rkey[LINK_RAILS_MAX];
+};
+
+/* How memory is made ready for the device. Through a ring: a small registered buffer and one copy, at the side that
+ * asks for it; the other side may do it in another way. */
+enum link_register {
+    LINK_REGISTER_AUTO =
+        0, /* pinned; a chunk that may not be pinned (RLIMIT_MEMLOCK, a cgroup) goes through the ring */
+    LINK_REGISTER_PIN = 1,
+    LINK_REGISTER_ODP = 2, /* on-demand paging: registered, not pinned */
+    LINK_REGISTER_RING = 3,
+};
+
+/* What a device allows, for the size of chunks. 0: no bound. */
+struct link_limits {
+    uint64_t chunk_bytes_max;
+    uint64_t chunks_max;
 };
 
 struct link_options {
@@ -48,12 +66,25 @@ struct link_options {
     uint64_t chunk_bytes;     /* a power of two, at least 2 MiB; both sides use the same */
     uint32_t write_bytes_max; /* longest single write; 0: the provider's choice */
     uint32_t queue_depth;     /* writes in flight a lane; 0: the provider's choice */
+    uint32_t peer_timeout_ms; /* a lane bears a silent peer for at least this long; 0: the provider's choice */
     int connect_timeout_ms;   /* bound for the whole of open, or of wait_lanes */
+    enum link_register registration;
+    const struct sockaddr_storage *rails; /* source: the destination's other rails, and their ports; borrowed */
+    uint32_t n_rails;                     /* of those, 0..LINK_RAILS_MAX - 1 */
 };
 
 enum link_wait {
     LINK_WAIT_ROOM,    /* post would accept at least one run */
     LINK_WAIT_DRAINED, /* all that was posted, fences too, has completed: source memory may change unseen */
+};
+
+/* How a source writes. 0 in what is given: to be chosen. */
+struct link_tuning {
+    uint32_t write_bytes;  /* longest single write */
+    uint32_t queue_depth;  /* writes under way a lane */
+    uint32_t signal_every; /* completions asked for: one in so many writes, and the last of what is posted at once */
+    uint32_t n_samples;    /* measured for the choice; 0: it was given, or could not be measured */
+    uint64_t ns;
 };
 
 struct link_source;
@@ -63,6 +94,9 @@ struct link_provider {
     const char *name; /* "tcp", "verbs" */
     /* false: chunks need no registration and no key; register_chunk and set_key are never called. */
     bool needs_registration;
+    /* What one more run costs, as the bytes that a lane carries in that time: a gap between two runs that is shorter is
+     * better sent than left out. 0: no gap is. */
+    uint64_t run_cost_bytes;
 
     /* usable: can this host use the provider towards (source) or at (destination) this address?
      * address      the peer's (source) or the local one on which the control channel arrived
@@ -72,6 +106,9 @@ struct link_provider {
      * thread       any; blocks at most 2 s */
     int (*usable)(const struct link_options *options, const struct sockaddr *address, enum tern_side side,
                   char *device_out, size_t device_bytes, struct tern_error *error);
+
+    /* limits: of the device of that name (from usable). NULL: none. errors -ENODEV */
+    int (*limits)(const char *device, struct link_limits *out, struct tern_error *error);
 
     /* ---- source ---- */
 
@@ -85,10 +122,17 @@ struct link_provider {
     /* source_add: make a region known. Memory is borrowed until source_close. Before any other use. */
     int (*source_add)(struct link_source *source, uint32_t region, void *base, uint64_t length_bytes,
                       struct tern_error *error);
-    /* source_register_chunk: register local memory of one chunk (read by the NIC). Any thread, once a chunk. */
+    /* source_register_chunk: register local memory of one chunk (read by the NIC). Any thread, once a chunk.
+     * returns      0; 1: it is not registered and goes through the ring, error says why; -errno */
     int (*source_register_chunk)(struct link_source *source, uint32_t region, uint64_t chunk, struct tern_error *error);
     /* source_set_key: the destination's key of a chunk. Any thread; the caller orders it before posts. */
     void (*source_set_key)(struct link_source *source, uint32_t region, uint64_t chunk, struct link_key key);
+    /* tune: choose what is not given by writing into chunk 0 of `region`, for budget_ms at most, over lane 0. That
+     * chunk is ready at both ends, and its bytes at the destination are anybody's. NULL: there is nothing to choose
+     * returns      0, or the lane's error; *out is what holds from now on in any case
+     * thread       any one, before the first post */
+    int (*tune)(struct link_source *source, uint32_t region, const struct link_tuning *given, uint32_t budget_ms,
+                struct link_tuning *out);
     /* post: queue runs for writing. Both chunk ends are registered and keyed by then.
      * runs         n_runs entries, borrowed until return
      * returns      how many were taken (0..n_runs), or -errno (-ENOTCONN lane down, -ECANCELED aborted,
@@ -101,6 +145,11 @@ struct link_provider {
     /* wait: block until `what` holds. returns 0, -ETIMEDOUT, or the lane's error. */
     int (*wait)(struct link_source *source, uint32_t lane, enum link_wait what, int timeout_ms,
                 struct tern_error *error);
+    /* lost: has this lane failed for its rail's sake, while another rail goes on? Then `each` is called for every run
+     * that was taken by post and is not known to be at the destination, and the lane is never used again. NULL: a lane
+     * that fails is an error. The lane's worker only. */
+    bool (*lost)(struct link_source *source, uint32_t lane, void (*each)(void *opaque, const struct link_run *run),
+                 void *opaque);
     /* source_abort: every call now blocked, and all later ones, return -ECANCELED soon. Any thread. */
     void (*source_abort)(struct link_source *source);
     /* source_device: what the lanes ride ("rxe0", "tcp 10.0.0.2"). Valid until close. */
@@ -114,13 +163,21 @@ struct link_provider {
     int (*destination_open)(const struct link_options *options, const struct sockaddr *local,
                             const uint8_t token[LINK_TOKEN_BYTES], uint16_t *port_out, struct link_destination **out,
                             struct tern_error *error);
+    /* destination_rails: the addresses, with ports, of rails beside the one of `local`. returns how many. NULL: none */
+    uint32_t (*destination_rails)(struct link_destination *destination, struct sockaddr_storage out[LINK_RAILS_MAX]);
+    /* destination_drop_lane: the source has given this lane up. After return no write of it can land any more, and its
+     * fences are not waited for. Not while wait_fence runs. -EINVAL no such lane, or the last one */
+    int (*destination_drop_lane)(struct link_destination *destination, uint32_t lane, struct tern_error *error);
+    /* destination_device: what the lanes ride. Valid until close. NULL: as usable said */
+    const char *(*destination_device)(struct link_destination *destination);
     /* destination_close: teardown, deregister, free. Takes NULL. */
     void (*destination_close)(struct link_destination *destination);
     /* destination_expose: let the source write into this memory, borrowed until close. Before wait_lanes. */
     int (*destination_expose)(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,
                               struct tern_error *error);
     /* destination_register_chunk: register one chunk for remote write by this link only. Any thread,
-     * several at once for different chunks. *out is written only on success. */
+     * several at once for different chunks. *out is written only on success.
+     * returns      as source_register_chunk */
     int (*destination_register_chunk)(struct link_destination *destination, uint32_t region, uint64_t chunk,
                                       struct link_key *out, struct tern_error *error);
     /* destination_adopt: take an accepted TCP connection as lane `lane` (tcp only; NULL elsewhere).

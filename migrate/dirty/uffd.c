@@ -98,12 +98,12 @@ static void stop(void *self)
 {
     struct uffd_tracker *tracker = self;
 
-    if (!tracker->async)
+    if (tracker->async)
+        uffd_async_end(tracker);
+    else
         uffd_sync_stop(tracker);
-    if (tracker->pagemap >= 0)
-        close(tracker->pagemap);
     close(tracker->fd);
-    tracker->pagemap = tracker->fd = -1;
+    tracker->fd = -1;
     tracker->base.running = false;
 }
 

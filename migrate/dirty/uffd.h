@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "migrate/dirty/tracker.h"
+#include "migrate/dirty/uffd_area.h"
 #include "migrate/wire.h"
 
 struct uffd_tracker {
@@ -13,8 +14,11 @@ struct uffd_tracker {
     const struct tern_region *regions;
     uint32_t n_regions;
     bool async;
-    int fd;      /* userfaultfd, open while running */
-    int pagemap; /* async */
+    int fd; /* userfaultfd, open while running */
+
+    /* asynchronous mode, while running */
+    int pagemap;
+    struct uffd_area areas[WIRE_REGIONS_MAX];
 
     /* synchronous mode */
     int end_fd;
@@ -30,9 +34,10 @@ struct uffd_tracker {
  * protected. */
 bool uffd_keeps_from_pinning(const struct tern_tracker *tracker);
 
-/* Async: arm every page; fetch what was written and re-arm it in one step. */
+/* Async: protect what has data; fetch what was written and protect it again in one step. */
 int uffd_async_start(struct uffd_tracker *tracker, struct tern_error *error);
 int uffd_async_fetch(struct uffd_tracker *tracker, uint32_t region, uint64_t *bitmap, struct tern_error *error);
+void uffd_async_end(struct uffd_tracker *tracker);
 
 int uffd_sync_start(struct uffd_tracker *tracker, bool protects_unpopulated, struct tern_error *error);
 int uffd_sync_fetch(struct uffd_tracker *tracker, uint32_t region, uint64_t *bitmap, struct tern_error *error);

@@ -20,7 +20,7 @@
 #define WORDS_MAX 128
 #define TEXT_MAX  4096
 
-static const char always[] = "qemu-system-x86_64 -accel tcg -nodefaults -no-user-config -display none "
+static const char always[] = "qemu-system-x86_64 -accel %s -nodefaults -no-user-config -display none "
                              "-chardev socket,id=qmp0,path=@/qmp,server=on,wait=off -mon chardev=qmp0,mode=control ";
 
 static void fill_in(const struct qemu *qemu, const char *text, char *out, size_t bytes)
@@ -79,11 +79,13 @@ void qemu_start(struct qemu *qemu, const char *words)
 {
     uint64_t deadline_ns = clock_after_ms(START_MS);
     char text[TEXT_MAX], line[TEXT_MAX], path[96];
+    const char *accelerator = getenv("TERN_TEST_ACCELERATOR");
     struct tern_error error = {0};
     pid_t parent = getpid();
 
     qemu_folder(qemu);
-    snprintf(text, sizeof(text), "%s%s", always, words);
+    snprintf(text, sizeof(text), always, accelerator ? accelerator : "tcg");
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s", words);
     fill_in(qemu, text, line, sizeof(line));
     snprintf(path, sizeof(path), "%s/qmp", qemu->folder);
     qemu->pid = fork();

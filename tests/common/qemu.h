@@ -15,8 +15,8 @@ struct qemu {
 
 /* qemu_folder: make the folder, for what must exist before the child. qemu_start does it otherwise. */
 void qemu_folder(struct qemu *qemu);
-/* qemu_start: words are cut at blanks; @ is replaced by the folder. Nothing but -nodefaults, no display, TCG and a QMP
- * socket is given besides. Asserts that it comes up; qemu->qmp is connected. */
+/* qemu_start: words are cut at blanks; @ is replaced by the folder. Nothing but -nodefaults, no display, TCG (or
+ * $TERN_TEST_ACCELERATOR) and a QMP socket is given besides. Asserts that it comes up; qemu->qmp is connected. */
 void qemu_start(struct qemu *qemu, const char *words);
 /* qemu_end: close, end by pid, wait, remove the folder. */
 void qemu_end(struct qemu *qemu);

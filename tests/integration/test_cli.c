@@ -512,6 +512,15 @@ Test(cli, usage_errors_exit_2, .timeout = 30)
     cr_assert_str_eq(outcome.err, "tern: unknown option '--postcopy'; 'tern migrate --help' lists the options\n");
     end_tern(&scene, "t", TERN(&scene, "t", "migrate", "--vm", "x", "--to", "h:1", "--port", "2"), &outcome);
     cr_assert_eq(outcome.status, 2);
+    end_tern(&scene, "t", TERN(&scene, "t", "receive", "--qmp", "x", "--listen", ":1", "--numa-map", "0:1,0:2"),
+             &outcome);
+    cr_assert_eq(outcome.status, 2);
+    cr_assert_not_null(strstr(outcome.err, "'0:1,0:2' is not a map of NUMA nodes"), "%s", outcome.err);
+    end_tern(&scene, "t", TERN(&scene, "t", "doctor", "--plan", "--lanes", "0"), &outcome);
+    cr_assert_eq(outcome.status, 2);
+    end_tern(&scene, "t", TERN(&scene, "t", "doctor", "--plan", "--memory", "1G", "--lanes", "2"), &outcome);
+    cr_assert_eq(outcome.status, 0);
+    cr_assert_not_null(strstr(outcome.out, "plan for a guest of 1 GiB"), "%s", outcome.out);
     end_tern(&scene, "t", TERN(&scene, "t", "dance"), &outcome);
     cr_assert_eq(outcome.status, 2);
     end_tern(&scene, "t", TERN(&scene, "t", "migrate", "--help"), &outcome);

@@ -42,6 +42,7 @@ static struct fate {
     int signal;
     uint16_t port;
     _Atomic uint64_t at_ms; /* when it came */
+    _Atomic bool receiving; /* the destination that lives has admitted its source */
     struct tern_vm inner;
 } * fate;
 
@@ -81,6 +82,21 @@ static void on_event(struct pair *pair, const struct tern_event *event)
         reach(AT_PHASE, event->phase);
     if (event->kind == TERN_EVENT_ROUND)
         reach(AT_ROUND, event->round);
+}
+
+/* A source that vanishes before its lanes are there was never admitted, and the destination waits for another. */
+static void on_source_event(struct pair *pair, const struct tern_event *event)
+{
+    for (int ms = 0; event->phase >= TERN_PHASE_PRE_COPY && ms < PROMPT_MS && !atomic_load(&fate->receiving); ms++)
+        usleep(1000);
+    on_event(pair, event);
+}
+
+static void note_receiving(struct pair *pair, const struct tern_event *event)
+{
+    (void)pair;
+    if (event->phase == TERN_PHASE_PRE_COPY)
+        atomic_store(&fate->receiving, true);
 }
 
 static int pause_and_die(void *opaque, struct tern_error *error)
@@ -134,7 +150,7 @@ static void be_source(void)
     fate->inner = own.source_vm;
     own.source_vm.pause = pause_and_die;
     own.source_vm.save_state = save_and_die;
-    own.on_source_event = on_event;
+    own.on_source_event = on_source_event;
     process_guest_start(own.source);
     if (!tern_source_create(&own.source_vm, &own.source_options, &own.source_session, NULL))
         tern_source_run(own.source_session, &own.source_result, NULL);
@@ -269,6 +285,7 @@ static void source_dies(struct moment moment, int signal, enum tern_outcome outc
 
     pair_init(&pair, &busy, NULL, pair_host(false));
     process_guest_describe(pair.destination, &pair.destination_vm);
+    pair.on_destination_event = note_receiving;
     before = count_left();
     pair_start_destination(&pair);
     set_port(pair.source_options.port);

@@ -145,6 +145,63 @@ Test(perf, a_side_each, .timeout = 90)
     release(&destination);
 }
 
+static struct json_object *member(struct json_object *object, const char *name)
+{
+    struct json_object *value;
+
+    cr_assert(json_object_object_get_ex(object, name, &value), "no member %s", name);
+    return value;
+}
+
+Test(perf, rounds_are_told_and_zero_pages_are_not_sent, .timeout = 60)
+{
+    struct output output;
+    struct json_object *rounds, *last;
+    uint64_t sent = 0;
+
+    finish(start("migrate --zero 6M " GUEST, ""), &output);
+    cr_assert_eq(output.status, 0);
+    cr_assert_eq(json_member_number(output.lines[0], "zero_pages"), (6 << 20) / 4096);
+    rounds = member(output.lines[0], "round");
+    cr_assert_geq(json_object_array_length(rounds), 1);
+    for (size_t i = 0; i < json_object_array_length(rounds); i++)
+        sent += json_member_number(json_object_array_get_idx(rounds, i), "bytes");
+    cr_assert_eq(sent + json_member_number(output.lines[0], "last_round_bytes"),
+                 json_member_number(output.lines[0], "bytes_sent"));
+    last = json_object_array_get_idx(rounds, json_object_array_length(rounds) - 1);
+    cr_assert_geq(json_member_number(output.lines[0], "last_round_bytes"), json_member_number(last, "left_bytes"));
+    cr_assert_gt(json_member_double(output.lines[0], "minimum_total_ms"), 0);
+    release(&output);
+}
+
+Test(perf, model_predicts_without_measuring, .timeout = 60)
+{
+    struct output output;
+
+    finish(start("model --memory 1024G --working-set 16G --dirty-pages 100000 --bandwidth 100Gb/s --json", ""),
+           &output);
+    cr_assert_eq(output.status, 0);
+    cr_assert_eq(output.n_lines, 2);
+    cr_assert(json_member_flag(output.lines[0], "migrates"));
+    cr_assert_gt(json_member_double(member(output.lines[0], "predicted"), "total_ms"), 87960); /* 2^43 bits */
+    cr_assert_leq(json_member_double(member(output.lines[0], "predicted"), "downtime_ms"), 50);
+    cr_assert_not(json_object_object_get_ex(output.lines[0], "measured", NULL));
+    release(&output);
+}
+
+Test(perf, model_measures, .timeout = 60)
+{
+    struct output output;
+
+    finish(start("model --measure --memory 32M --working-set 8M --dirty-pages 5000 --json", ""), &output);
+    cr_assert_eq(output.status, 0);
+    cr_assert_gt(json_member_number(output.lines[0], "bandwidth_bps"), 0);
+    cr_assert_geq(json_member_number(member(output.lines[0], "measured"), "bytes_sent"), 32 << 20);
+    cr_assert_geq(json_member_number(member(output.lines[0], "predicted"), "bytes_sent"), 32 << 20);
+    cr_assert_gt(json_member_double(member(output.lines[0], "measured_by_predicted"), "total_ms"), 0);
+    release(&output);
+}
+
 Test(perf, what_cannot_be_is_usage, .timeout = 60)
 {
     static const char *const wrong[] = {
@@ -155,6 +212,11 @@ Test(perf, what_cannot_be_is_usage, .timeout = 60)
         "migrate --host 127.0.0.1:7999",
         "migrate --memory 3M --page-size 2M",
         "migrate --repeat 0",
+        "migrate --memory 32M --random 16M --zero 17M",
+        "migrate --bandwidth 5",
+        "model --memory 1G",
+        "model --bandwidth 10",
+        "model --bandwidth 1Gb/s --working-set 1M",
         "measure",
         "",
     };

@@ -2,8 +2,10 @@
 /* Real QEMUs with what cannot be migrated: each is refused by the name of what is in the way. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/common/qemu.h"
 #include "tools/qemu/guest_ram.h"
@@ -12,6 +14,7 @@
 #define RAM "-S -M q35,memory-backend=m0 -m 32M,maxmem=1G -object memory-backend-memfd,id=m0,size=32M,share=on "
 
 static struct tern_error error;
+static struct qemu_facts facts;
 
 static void start(struct qemu *qemu, const char *words)
 {
@@ -24,7 +27,6 @@ static void start(struct qemu *qemu, const char *words)
 static int judge(struct qemu *qemu, bool pinned)
 {
     struct guest_ram *ram = NULL;
-    struct qemu_facts facts;
     int r;
 
     error = (struct tern_error){0};
@@ -67,6 +69,43 @@ Test(qemu_refuse, free_page_reporting_over_verbs, .timeout = 60)
     cr_assert_eq(judge(&qemu, true), -ENOTSUP);
     cr_assert(strstr(error.message, "device 'bal0' reports free pages"), "%s", error.message);
     qemu_end(&qemu);
+}
+
+static void expect_disk(const char *words, const char *disk_name, const char *node)
+{
+    struct qemu qemu = {0};
+    char all[768], disk[96];
+    int fd;
+
+    qemu_folder(&qemu);
+    for (const char *name = "ab"; *name; name++) {
+        snprintf(disk, sizeof(disk), "%s/disk_%c", qemu.folder, *name);
+        fd = open(disk, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        cr_assert_geq(fd, 0);
+        cr_assert_eq(ftruncate(fd, 1 << 20), 0);
+        close(fd);
+    }
+    snprintf(all, sizeof(all), "-device virtio-scsi-pci,id=s0 -device scsi-cd,id=cd0 %s", words);
+    start(&qemu, all);
+    cr_assert_eq(judge(&qemu, true), 0, "%s: %s", words, error.message);
+    cr_assert_str_eq(facts.direct_disk.name, disk_name, "%s", words);
+    if (*disk_name)
+        cr_assert_str_eq(facts.direct_disk.node, node, "%s", words);
+    qemu_end(&qemu);
+}
+
+/* They are not refused: they are known, and drained. On Linux before 6.6 a tmpfs has no O_DIRECT: QEMU's "null-co"
+ * takes the flag on any. */
+Test(qemu_refuse, disks_past_the_page_cache, .timeout = 60)
+{
+    expect_disk("-drive file=null-co://,format=raw,if=virtio,cache=none,node-name=n0", "virtio0", "n0");
+    expect_disk("-blockdev null-co,node-name=f1,cache.direct=on -blockdev raw,file=f1,node-name=q1 "
+                "-device scsi-hd,drive=q1,id=vd1",
+                "vd1", "f1");
+    expect_disk("-drive file=@/disk_a,format=raw,if=virtio,cache=writeback "
+                "-blockdev null-co,node-name=lonely,cache.direct=on -blockdev file,filename=@/disk_b,node-name=f1 "
+                "-device virtio-blk-pci,drive=f1,id=vd1",
+                "", NULL);
 }
 
 Test(qemu_refuse, what_qemu_itself_will_not_migrate, .timeout = 60)

@@ -120,7 +120,7 @@ static struct qemu_source *source_of(struct machine *machine)
     struct qemu_source *source;
     struct tern_error error = {0};
 
-    cr_assert_eq(qemu_source_create(machine->qmp, STATE_BYTES, &source, &error), 0, "%s", error.message);
+    cr_assert_eq(qemu_source_create(machine->qmp, NULL, STATE_BYTES, &source, &error), 0, "%s", error.message);
     return source;
 }
 
@@ -131,14 +131,16 @@ Test(qemu_switchover, guest_goes_on_at_the_destination, .timeout = 90)
     struct qemu_source *source;
     struct tern_error error = {0};
     uint8_t *state = malloc(STATE_BYTES);
+    struct announce announce;
     size_t length;
     char *before, *after;
 
+    announce_read(&announce, NULL);
     start(&a, false, NULL);
     start(&b, true, NULL);
     before = settings_of(&a);
     source = source_of(&a);
-    cr_assert_eq(qemu_destination_create(b.qmp, &destination, &error), 0, "%s", error.message);
+    cr_assert_eq(qemu_destination_create(b.qmp, NULL, &destination, &error), 0, "%s", error.message);
     expect_state(&a, "running");
     cr_assert_eq(qemu_source_pause(source, &error), 0, "%s", error.message);
     expect_state(&a, "finish-migrate");
@@ -148,7 +150,7 @@ Test(qemu_switchover, guest_goes_on_at_the_destination, .timeout = 90)
     cr_assert_gt(length, 1000);
     cr_assert_eq(qemu_destination_load(destination, state, length, &error), 0, "%s", error.message);
     expect_state(&b, "paused");
-    cr_assert_eq(qemu_destination_resume(destination, &error), 0, "%s", error.message);
+    cr_assert_eq(qemu_destination_resume(destination, &announce, &error), 0, "%s", error.message);
     expect_state(&b, "running");
     expect_state(&a, "postmigrate");
     qemu_source_destroy(source);
@@ -220,7 +222,7 @@ Test(qemu_switchover, other_devices_are_refused, .timeout = 90)
     start(&a, false, "virtio-rng-pci");
     start(&b, true, NULL);
     source = source_of(&a);
-    cr_assert_eq(qemu_destination_create(b.qmp, &destination, &error), 0, "%s", error.message);
+    cr_assert_eq(qemu_destination_create(b.qmp, NULL, &destination, &error), 0, "%s", error.message);
     cr_assert_eq(qemu_source_pause(source, &error), 0, "%s", error.message);
     copy_ram(&a, &b);
     cr_assert_eq(qemu_source_save(source, state, STATE_BYTES, &length, &error), 0, "%s", error.message);
@@ -242,7 +244,7 @@ Test(qemu_switchover, who_is_no_destination_is_told, .timeout = 90)
     struct tern_error error = {0};
 
     start(&a, false, NULL);
-    cr_assert_eq(qemu_destination_create(a.qmp, &destination, &error), -EBUSY);
+    cr_assert_eq(qemu_destination_create(a.qmp, NULL, &destination, &error), -EBUSY);
     cr_assert(strstr(error.message, "running"), "%s", error.message);
     cr_assert(strstr(error.hint, "-incoming defer"), "%s", error.hint);
     end(&a);

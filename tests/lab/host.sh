@@ -102,6 +102,7 @@ export TERN_LAB_HOST=$host TERN_LAB_SELF=10.77.0.$self TERN_LAB_PEER=10.77.0.$pe
     TERN_LAB_SELF6=fd77::$self TERN_LAB_PEER6=fd77::$peer
 cd "$TERN_LAB_ROOT" || finish 125 "cannot enter $TERN_LAB_ROOT"
 : >"$dir/.lab/$host.up"
+{ while echo >"$dir/.lab/$host.alive"; do sleep 2; done; } & # for as long as this host's kernel runs anything
 script=$(cat "$dir/.lab/$host.script")
 if [[ -f $script ]]; then
     bash "$script" </dev/null >>"$dir/$host.log" 2>&1

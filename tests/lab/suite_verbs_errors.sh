@@ -55,9 +55,10 @@ none()
     criterion test_verbs_hosts --filter 'none/*'
 }
 
-plan 8
+plan 9
 check --time 120 "GIDs, tokens and lanes" criterion test_verbs_link
 check --time 120 "registration, completions and teardown" criterion test_verbs_memory
+check --time 200 "rings where memory is not registered" criterion test_verbs_ring
 check --time 120 "a source that dies, a migration that ends" criterion test_verbs_end
 check --time 150 "devices by name, addresses without a rail" whole
 check --time 60 "one port is down" one_down

@@ -4,6 +4,7 @@
 # Guests under KVM: the programs of tests/kvm on each host over verbs, then a payload guest and a Linux guest that
 # tools/vmm booted move from host a to host b over RDMA, verified; the payload back over tcp.
 . tests/lab/lib.sh
+. tests/lab/bystander.sh
 export TERN_TEST_TRANSPORT=verbs TERN_TEST_HOST=$TERN_LAB_SELF TERN_TEST_HOST6=$TERN_LAB_SELF6
 initrd=$TERN_LAB_OUT/guest.initrd sockets=$(mktemp -d)
 
@@ -78,19 +79,11 @@ ticks_go_on()
     ((first == last || first == last + 1))
 }
 
-# Emulated CPUs do not bear it when the host's kernel patches its own code for the first local APIC that a guest
-# switches on, and for the last; a guest that never does keeps it from being either.
-apic_bystander()
-{
-    vm_up bystander run --memory 16M --working-set 0 --fill 0 --dirty-rate 1
-    tern pause --vm "$sockets/bystander"
-}
-
 # noxsave: QEMU's emulated SVM does not intercept XSETBV, so KVM's CPUID is stale and Linux complains of it.
 if [[ $TERN_LAB_HOST = a ]]; then
     plan 13
-    tests/lab/guest/make_initrd "$initrd"
-    check "a bystander" apic_bystander
+    tests/guest/make_initrd "$initrd" build/tests/guest_work
+    check "a bystander" bystander
     check --time 90 "the VMM" build/tests/test_vmm
     check --time 90 "KVM's trackers see exactly what was written" build/tests/test_kvm_trackers
     lab_meet programs 200
@@ -114,7 +107,7 @@ if [[ $TERN_LAB_HOST = a ]]; then
     lab_meet end 120
 else
     plan 12
-    check "a bystander" apic_bystander
+    check "a bystander" bystander
     check --time 120 "machines migrate over verbs on one host" build/tests/test_vmm_migration
     lab_meet programs 200
     check "a process waits" vm_up payload receive --memory 256M --low-memory 128M --listen :7471 --tracker log

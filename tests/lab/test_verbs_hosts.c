@@ -165,7 +165,7 @@ static void far_and_auto(struct pair *pair)
 
 static void cannot_lock(struct pair *pair)
 {
-    (void)pair;
+    pair->destination_options.registration = TERN_REGISTER_PIN;
     limit_memlock(MIB, true);
 }
 

@@ -20,6 +20,7 @@ static void connected(struct ends *ends)
     struct tern_error error = {0};
 
     ends_init(ends, pair_host(false));
+    ends->options.registration = ends->source_registers = LINK_REGISTER_PIN;
     ends_listen(ends);
     cr_assert_eq(ends_connect(ends, ends->token, &error), 0, "%s", error.message);
     cr_assert_eq(link_verbs.source_add(ends->source, 0, ends->from, REGION_BYTES, &error), 0);
@@ -35,7 +36,7 @@ static void cannot_register(struct ends *ends, uint64_t chunk, const char *what)
     cr_assert_not_null(strstr(error.hint, "ulimit -l unlimited"), "%s", error.hint);
     cr_assert_eq(link_verbs.destination_register_chunk(ends->destination, 0, chunk, &key, &error), -ENOMEM);
     says(&error, what);
-    cr_assert_eq(key.rkey, 0, "a key was written although it failed");
+    cr_assert_eq(key.rkey[0], 0, "a key was written although it failed");
 }
 
 Test(memlock, too_low_for_one_chunk, .timeout = 60)
@@ -83,6 +84,7 @@ Test(memlock, a_migration_says_it_and_the_guest_stays, .timeout = 60)
 
     limit_memlock(MIB / 2, true);
     pair_init(&pair, &small_guest, NULL, pair_host(false));
+    pair.source_options.registration = pair.destination_options.registration = TERN_REGISTER_PIN;
     pair_run(&pair);
     pair_check_stayed(&pair);
     says(&pair.source_error, "RLIMIT_MEMLOCK is 512 KiB");
@@ -116,7 +118,7 @@ Test(completion, a_wrong_key_writes_nothing_and_is_named, .timeout = 60)
     ends_init(&ends, pair_host(false));
     ends_join(&ends);
     wrong = ends.keys[1];
-    wrong.rkey = ends.keys[0].rkey; /* a good key, of other memory */
+    wrong.rkey[0] = ends.keys[0].rkey[0]; /* a good key, of other memory */
     link_verbs.source_set_key(ends.source, 0, 1, wrong);
     cr_assert_eq(write_and_wait(&ends, 0, &error), -EREMOTEIO);
     says(&error, "lane 0 to 10.77.0.1: a write of 4096 bytes to region 0 at 0x201000");
@@ -185,13 +187,14 @@ static void *write_for_ever(void *argument)
     return NULL;
 }
 
-Test(completion, a_stream_of_writes_ends_with_teardown, .timeout = 90)
+static void stream_ends_with_teardown(enum link_register destination_registers)
 {
     uint8_t *seen = malloc(REGION_BYTES);
     pthread_t thread;
     struct ends ends;
 
     ends_init(&ends, pair_host(false));
+    ends.options.registration = destination_registers;
     ends_join(&ends);
     cr_assert_eq(pthread_create(&thread, NULL, write_for_ever, &ends), 0);
     while (*(volatile uint8_t *)(ends.to + REGION_BYTES - 1) < 3)
@@ -203,4 +206,14 @@ Test(completion, a_stream_of_writes_ends_with_teardown, .timeout = 90)
     cr_assert_eq(memcmp(seen, ends.to, REGION_BYTES), 0, "a write landed after the teardown");
     free(seen);
     ends_free(&ends);
+}
+
+Test(completion, a_stream_of_writes_ends_with_teardown, .timeout = 90)
+{
+    stream_ends_with_teardown(LINK_REGISTER_AUTO);
+}
+
+Test(completion, a_stream_into_a_ring_ends_with_teardown, .timeout = 90)
+{
+    stream_ends_with_teardown(LINK_REGISTER_RING);
 }

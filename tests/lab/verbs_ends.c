@@ -60,11 +60,13 @@ void *ends_take_lanes(void *opaque)
 
 int ends_connect(struct ends *ends, const uint8_t *token, struct tern_error *error)
 {
+    struct link_options options = ends->options;
     pthread_t thread;
     int r;
 
+    options.registration = ends->source_registers;
     cr_assert_eq(pthread_create(&thread, NULL, ends_take_lanes, ends), 0);
-    r = link_verbs.source_open(&ends->options, (struct sockaddr *)&ends->address, token, &ends->source, error);
+    r = link_verbs.source_open(&options, (struct sockaddr *)&ends->address, token, &ends->source, error);
     if (r)
         link_verbs.destination_abort(ends->destination);
     pthread_join(thread, NULL);
@@ -77,9 +79,10 @@ void ends_register(struct ends *ends)
 
     cr_assert_eq(link_verbs.source_add(ends->source, 0, ends->from, REGION_BYTES, &error), 0);
     for (uint64_t i = 0; i < N_CHUNKS; i++) {
-        cr_assert_eq(link_verbs.destination_register_chunk(ends->destination, 0, i, &ends->keys[i], &error), 0, "%s",
-                     error.message);
-        cr_assert_eq(link_verbs.source_register_chunk(ends->source, 0, i, &error), 0, "%s", error.message);
+        cr_assert_eq(link_verbs.destination_register_chunk(ends->destination, 0, i, &ends->keys[i], &error),
+                     ends->options.registration == LINK_REGISTER_RING, "%s", error.message);
+        cr_assert_eq(link_verbs.source_register_chunk(ends->source, 0, i, &error),
+                     ends->source_registers == LINK_REGISTER_RING, "%s", error.message);
         link_verbs.source_set_key(ends->source, 0, i, ends->keys[i]);
     }
 }

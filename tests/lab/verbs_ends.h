@@ -13,7 +13,8 @@
 
 /* A destination that listens at an address of this host, and a source. One region. */
 struct ends {
-    struct link_options options;
+    struct link_options options; /* of both sides, but for how the source registers */
+    enum link_register source_registers;
     struct sockaddr_storage address; /* of the destination; its port once it listens */
     uint8_t token[LINK_TOKEN_BYTES];
     struct link_destination *destination;

@@ -95,6 +95,24 @@ Test(bitmap, count_in_any_range, .timeout = 30)
     }
 }
 
+Test(bitmap, next_set_page, .timeout = 30)
+{
+    srand(3);
+    for (int i = 0; i < 50; i++) {
+        randomize();
+        for (size_t a = 0; a < EDGES; a++)
+            for (size_t b = a; b < EDGES; b++) {
+                uint64_t expected = edges[a];
+
+                while (expected < edges[b] && !bitmap_test(words, expected))
+                    expected++;
+                cr_assert_eq(bitmap_next(words, edges[a], edges[b]), expected, "[%lu, %lu)", edges[a], edges[b]);
+            }
+    }
+    cr_assert_eq(bitmap_next(words, 0, 0), 0);
+    cr_assert_eq(bitmap_next(words, 9, 3), 3, "behind the end there is none");
+}
+
 /* The runs cover exactly the set bits, in order, each as long as it can be. */
 static void runs_are_the_bits(uint64_t from, uint64_t end)
 {

@@ -187,3 +187,19 @@ Test(estimate, no_sample_overflows)
     estimate_add_round(&estimate, &slow);
     cr_assert_eq(estimate_round_ns(&estimate, UINT64_MAX), ESTIMATE_NEVER);
 }
+
+/* A short round goes out in one burst, whatever the lanes are held to; the last one may be long. */
+Test(estimate, no_faster_than_the_lanes_are_held_to)
+{
+    struct estimate estimate;
+
+    estimate_init(&estimate, 4096);
+    estimate.limit_bytes_ps = 5000000;
+    add(&estimate, 5000000, 1 * S, 100, 1 * S);
+    add(&estimate, 5000000, 1 * S, 100, 1 * S);
+    add(&estimate, 500000, 1 * MS, 0, 1 * MS);
+    near(estimate_bytes_ps(&estimate), 5000000);
+    cr_assert_geq(estimate_downtime_ns(&estimate, 5000000), 1 * S);
+    estimate.limit_bytes_ps = 0;
+    cr_assert_gt(estimate_bytes_ps(&estimate), 50000000);
+}

@@ -180,6 +180,7 @@ Test(listener, single_bytes_and_several_at_once, .timeout = 30)
 Test(listener, what_is_no_preamble, .timeout = 30)
 {
     uint8_t bytes[PREAMBLE_BYTES];
+    char version[32];
     int fd;
 
     make();
@@ -193,10 +194,11 @@ Test(listener, what_is_no_preamble, .timeout = 30)
 
     fd = dial(); /* another version */
     lane_bytes(bytes, 0);
-    bytes[6] = 2;
+    bytes[6] = PREAMBLE_VERSION + 1;
     put(fd, bytes, sizeof(bytes));
     turned_away(1, -EPROTONOSUPPORT);
-    cr_assert_not_null(strstr(seen.errors[1].message, "version 2"));
+    snprintf(version, sizeof(version), "version %u", PREAMBLE_VERSION + 1);
+    cr_assert_not_null(strstr(seen.errors[1].message, version));
     closed(fd);
     good_one_is_taken(1);
 

@@ -8,7 +8,7 @@
 #include "tools/common/options.h"
 #include "tools/common/options_json.h"
 
-enum { MOVE, LOOK };
+enum { MOVE, LOOK, SEND };
 
 struct values {
     struct host_port to;
@@ -18,6 +18,10 @@ struct values {
     int index;
     int colour;
     bool verify;
+    struct host_port there;
+    uint64_t size_bytes;
+    uint64_t time_ns;
+    bool all;
 };
 
 static const struct option_spec specs[] = {
@@ -75,6 +79,38 @@ static const struct option_spec specs[] = {
      .commands = 1 << MOVE,
      .group = "More",
      .help = "check"},
+    {.name = "there",
+     .operand = true,
+     .argument = "HOST",
+     .kind = OPTION_HOST,
+     .offset = offsetof(struct values, there),
+     .commands = 1 << SEND,
+     .group = "Letters",
+     .help = "a word"},
+    {.name = "size",
+     .letter = 's',
+     .argument = "BYTES",
+     .kind = OPTION_BYTES,
+     .offset = offsetof(struct values, size_bytes),
+     .max = 1 << 30,
+     .commands = 1 << SEND,
+     .group = "Letters",
+     .help = "bytes"},
+    {.name = "time",
+     .letter = 'D',
+     .argument = "SECONDS",
+     .kind = OPTION_SECONDS,
+     .offset = offsetof(struct values, time_ns),
+     .commands = 1 << SEND,
+     .group = "Letters",
+     .help = "seconds"},
+    {.name = "all",
+     .letter = 'a',
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct values, all),
+     .commands = 1 << SEND,
+     .group = "Letters",
+     .help = "all"},
 };
 static const struct option_table table = {specs, sizeof(specs) / sizeof(specs[0])};
 
@@ -215,6 +251,63 @@ Test(options, help_man_and_completion_come_from_the_table, .timeout = 10)
     cr_assert_str_eq(man, "*--name* _FILE_\n\ta name\\_with \\[markup]\n\n");
     cr_assert_str_eq(completion, "--to value\n--name file\n--limit value\n--lanes value\n--index value\n"
                                  "--colour red|green|reddish\n--verify flag\n");
+    free(help);
+    free(man);
+    free(completion);
+}
+
+/* ---- letters, words and bare numbers ---- */
+
+Test(options, letters_and_a_word_in_any_order, .timeout = 10)
+{
+    struct values a = {0}, b = {0};
+    struct tern_error error = {0};
+
+    cr_assert_eq(READ(SEND, &a, &error, "-s", "65536", "host:5", "-aD10"), 0, "%s", error.message);
+    cr_assert_eq(READ(SEND, &b, &error, "host:5", "--all", "--time=10s", "--size", "64K"), 0, "%s", error.message);
+    cr_assert_str_eq(a.there.host, "host");
+    cr_assert_eq(a.there.port, 5);
+    cr_assert_eq(a.size_bytes, 65536);
+    cr_assert_eq(a.time_ns, 10000000000);
+    cr_assert(a.all);
+    cr_assert_str_eq(b.there.host, "host");
+    cr_assert_eq(b.size_bytes, 65536);
+    cr_assert_eq(b.time_ns, 10000000000);
+    cr_assert(b.all);
+}
+
+static void refused(const char *text, int argc, const char *const *argv)
+{
+    struct values unused = {0};
+    struct tern_error error = {0};
+
+    cr_assert_eq(read_words(SEND, &unused, &error, argc, (const char **)argv), -EINVAL, "taken: %s", text);
+    cr_assert_str_eq(error.message, text);
+}
+
+Test(options, letters_refusals, .timeout = 10)
+{
+    refused("unknown option '-v'", 2, (const char *[]){"send", "-v", NULL});
+    refused("unknown option '--there'", 3, (const char *[]){"send", "--there", "host", NULL});
+    refused("option --size needs a value: BYTES", 2, (const char *[]){"send", "-s", NULL});
+    refused("option --size is given twice", 4, (const char *[]){"send", "-s1", "--size", "2K", NULL});
+    refused("HOST is given twice", 3, (const char *[]){"send", "a", "b", NULL});
+    refused("HOST: port 'x' is not within 1..65534", 2, (const char *[]){"send", "a:x", NULL});
+    refused("option --size: '2147483648' is too large", 3, (const char *[]){"send", "-s", "2147483648", NULL});
+    refused("option --time: '99999999999999' is too large", 3, (const char *[]){"send", "-D", "99999999999999", NULL});
+    refused("option --time: '10x' is not a duration", 3, (const char *[]){"send", "-D", "10x", NULL});
+}
+
+Test(options, help_shows_letters_and_words, .timeout = 10)
+{
+    char *help = printed(options_print_help, SEND), *man = printed(options_print_man, SEND);
+    char *completion = printed(options_print_completion, SEND);
+
+    cr_assert_not_null(strstr(help, "\n  HOST  "));
+    cr_assert_not_null(strstr(help, "\n  -s, --size BYTES"));
+    cr_assert_not_null(strstr(man, "_HOST_\n\ta word"));
+    cr_assert_not_null(strstr(man, "*-s*, *--size* _BYTES_"));
+    cr_assert_str_eq(completion, "--size value\n--time value\n--all flag\n");
     free(help);
     free(man);
     free(completion);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "tests/unit/qmp_server.h"
+#include "tools/qemu/facts_disks.h"
 #include "tools/qemu/refuse.h"
 
 #define MIB (1ull << 20)
@@ -45,7 +46,8 @@ Test(refuse, nothing_to_refuse, .timeout = 10)
 Test(refuse, devices_that_others_write_through, .timeout = 10)
 {
     static const char *const types[] = {"vfio-pci",       "vhost-user-fs-pci", "vhost-user-blk-pci-non-transitional",
-                                        "virtio-mem-pci", "ivshmem-plain",     "vhost-vdpa-device-pci"};
+                                        "virtio-mem-pci", "ivshmem-plain",     "vhost-vdpa-device-pci",
+                                        "vhost-scsi-pci", "scsi-block",        "vhost-scsi-pci-non-transitional"};
     static const char *const allowed[] = {"vhost-vsock-pci", "virtio-blk-pci", "virtio-pmem-pci", "virtio-balloon-pci"};
     struct qemu_facts facts = good();
 
@@ -62,6 +64,17 @@ Test(refuse, devices_that_others_write_through, .timeout = 10)
         strcpy(facts.devices[0].type, allowed[i]);
         cr_assert_eq(qemu_refuse(&facts, &layout, true, &error), 0, "%s", error.message);
     }
+}
+
+Test(refuse, disks_that_are_read_by_dma, .timeout = 10)
+{
+    struct qemu_facts facts = good();
+
+    facts.direct_disk = (struct qemu_disk){"vd0", "f0", "file"};
+    cr_assert_eq(qemu_refuse(&facts, &layout, true, &error), 0, "it is drained: %s", error.message);
+    facts.dma_disk = (struct qemu_disk){"vd1", "f1", "nvme"};
+    refused(&facts, false, -ENOTSUP, "disk 'vd1' (node 'f1', nvme)");
+    cr_assert(error.hint[0]);
 }
 
 Test(refuse, networks_that_others_write_through, .timeout = 10)
@@ -130,6 +143,72 @@ Test(refuse, discards_matter_to_pinned_pages_only, .timeout = 10)
     refused(&facts, true, -ENOTSUP, "device 'bal0' reports free pages");
 }
 
+Test(refuse, a_balloon_whose_discards_are_not_seen, .timeout = 10)
+{
+    struct qemu_facts facts = good();
+
+    cr_assert_eq(qemu_refuse_discards(&facts, "m0", &error), 0, "there is no balloon");
+    strcpy(facts.devices[0].type, "virtio-balloon-pci");
+    cr_assert_eq(qemu_refuse_discards(&facts, NULL, &error), 0, "%s", error.message);
+    cr_assert_eq(qemu_refuse_discards(&facts, "m0", &error), -ENOTSUP);
+    cr_assert(strstr(error.message, "device 'nic' can give back pages of 'm0', a memfd"), "%s", error.message);
+    cr_assert(strstr(error.hint, "--transport tcp"), "%s", error.hint);
+}
+
+/* ---- the facts ---- */
+
+/* A -drive with cache=none; a -blockdev whose file alone is direct, under two more nodes; an empty drive; a medium of
+ * no device; a direct node under nothing. */
+static const char nodes_text[] = "[{\"node-name\": \"lonely\", \"drv\": \"file\", \"cache\": {\"direct\": true}},"
+                                 "{\"node-name\": \"cow\", \"drv\": \"qcow2\", \"cache\": {\"direct\": false}},"
+                                 "{\"node-name\": \"f1\", \"drv\": \"%s\", \"cache\": {\"direct\": %s}}]";
+static const char devices_text[] =
+    "[{\"device\": \"\", \"qdev\": \"cd0\"},"
+    "{\"device\": \"none0\", \"inserted\": {\"node-name\": \"lonely\"}},"
+    "{\"device\": \"%s\", \"qdev\": \"/machine/peripheral/vd1/virtio-backend\", \"inserted\": {\"node-name\": "
+    "\"throttle\"}}]";
+static const char graph_text[] =
+    "{\"nodes\": [{\"id\": 1, \"type\": \"block-backend\", \"name\": \"f1\"},"
+    "{\"id\": 2, \"type\": \"block-driver\", \"name\": \"throttle\"},"
+    "{\"id\": 3, \"type\": \"block-driver\", \"name\": \"cow\"},"
+    "{\"id\": 4, \"type\": \"block-driver\", \"name\": \"f1\"},"
+    "{\"id\": 5, \"type\": \"block-driver\", \"name\": \"lonely\"}],"
+    "\"edges\": [{\"parent\": 1, \"child\": 2}, {\"parent\": 2, \"child\": 3}, {\"parent\": 3, \"child\": 4}]}";
+
+static struct qemu_facts find_disk(const char *drive, const char *driver, bool direct, bool has_graph)
+{
+    struct json_object *nodes, *devices, *graph = has_graph ? json_tokener_parse(graph_text) : NULL;
+    struct qemu_facts facts = {0};
+    char text[1024];
+
+    snprintf(text, sizeof(text), nodes_text, driver, direct ? "true" : "false");
+    nodes = json_tokener_parse(text);
+    snprintf(text, sizeof(text), devices_text, drive);
+    devices = json_tokener_parse(text);
+    cr_assert(nodes && devices && (graph || !has_graph));
+    facts_find_disks(devices, nodes, graph, &facts);
+    json_object_put(nodes);
+    json_object_put(devices);
+    json_object_put(graph);
+    return facts;
+}
+
+Test(facts, a_disk_is_direct_where_a_node_under_it_is, .timeout = 10)
+{
+    struct qemu_facts facts = find_disk("", "file", true, true);
+
+    cr_assert_str_eq(facts.direct_disk.name, "vd1");
+    cr_assert_str_eq(facts.direct_disk.node, "f1");
+    cr_assert_str_eq(facts.direct_disk.driver, "file");
+    cr_assert_str_empty(facts.dma_disk.name);
+    cr_assert_str_eq(find_disk("virtio0", "file", true, true).direct_disk.name, "virtio0");
+    facts = find_disk("", "nvme", false, true);
+    cr_assert_str_eq(facts.dma_disk.driver, "nvme");
+    cr_assert_str_empty(facts.direct_disk.name, "no device has the node that is");
+    cr_assert_str_eq(find_disk("", "file", false, false).direct_disk.node, "lonely",
+                     "it cannot be told: taken to be so");
+}
+
 Test(facts, are_read_from_the_answers, .timeout = 20)
 {
     static const struct qmp_step script[] = {
@@ -152,6 +231,14 @@ Test(facts, are_read_from_the_answers, .timeout = 20)
         SAY("{\"return\": \"nic: index=0,type=nic,model=virtio\\r\\n \\\\ n0: index=0,type=user,net=10.0.2.0\\r\\n "
             "\\\\ "
             "vu1: index=0,type=vhost-user,chardev=c\\r\\n\", \"id\": %I}"),
+        HEAR("query-block"),
+        SAY("{\"return\": [{\"device\": \"virtio0\", \"qdev\": \"/machine/x\", \"inserted\": {\"node-name\": "
+            "\"n0\"}}], \"id\": %I}"),
+        HEAR("query-named-block-nodes"),
+        SAY("{\"return\": [{\"node-name\": \"n0\", \"drv\": \"raw\", \"cache\": {\"direct\": true}}], \"id\": "
+            "%I}"),
+        HEAR("x-debug-query-block-graph"),
+        SAY("{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"?\"}, \"id\": %I}"),
         HEAR("query-memory-size-summary"),
         SAY("{\"return\": {\"base-memory\": 67108864, \"plugged-memory\": 1048576}, \"id\": %I}"),
         HEAR("query-balloon"),
@@ -174,6 +261,8 @@ Test(facts, are_read_from_the_answers, .timeout = 20)
     cr_assert_str_eq(facts.memfds[0], "m0");
     cr_assert_str_eq(facts.netdev, "vu1");
     cr_assert_str_eq(facts.netdev_type, "vhost-user");
+    cr_assert_str_eq(facts.direct_disk.name, "virtio0");
+    cr_assert_str_eq(facts.direct_disk.node, "n0");
     cr_assert(facts.has_balloon);
     cr_assert_eq(facts.memory_bytes, 65 * MIB);
     cr_assert_eq(facts.balloon_bytes, 48 * MIB);

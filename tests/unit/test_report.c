@@ -125,3 +125,35 @@ Test(report, an_error_comes_back_whole, .timeout = 10)
     cr_assert_str_eq(back.hint, "start it");
     json_object_put(object);
 }
+
+Test(report, numa_nodes_and_workers, .timeout = 10)
+{
+    struct tern_result result = {.n_nodes = 2, .n_workers = 1};
+    struct json_object *object, *numa, *nodes, *workers;
+    char text[128], cut[16];
+
+    result.nodes[0] = (struct tern_node_pages){0, 1024};
+    result.nodes[1] = (struct tern_node_pages){3, 5};
+    result.workers[0] = (struct tern_worker){.lane = 0, .node = 3, .pages_sent = 17, .away_pages = 2};
+    object = json_of_result(&result);
+    cr_assert(json_object_object_get_ex(object, "numa", &numa));
+    cr_assert(json_object_object_get_ex(numa, "nodes", &nodes) && json_object_array_length(nodes) == 2);
+    cr_assert_eq(json_member_number(json_object_array_get_idx(nodes, 1), "node"), 3);
+    cr_assert_eq(json_member_number(json_object_array_get_idx(nodes, 1), "pages"), 5);
+    cr_assert(json_object_object_get_ex(numa, "workers", &workers) && json_object_array_length(workers) == 1);
+    workers = json_object_array_get_idx(workers, 0);
+    cr_assert_eq(json_member_number(workers, "node"), 3);
+    cr_assert_eq(json_member_number(workers, "pages_sent"), 17);
+    cr_assert_eq(json_member_number(workers, "away_pages"), 2);
+    cr_assert_not(json_member_flag(numa, "sampled"));
+    cr_assert_str_eq(report_nodes(&result, text, sizeof(text)), "node 0: 1,024 pages, node 3: 5 pages");
+    result.nodes_sampled = true;
+    cr_assert_str_eq(report_nodes(&result, text, sizeof(text)), "node 0: about 1,024 pages, node 3: about 5 pages");
+    cr_assert_lt(strlen(report_nodes(&result, cut, sizeof(cut))), sizeof(cut));
+    json_object_put(object);
+    result.n_nodes = 0;
+    object = json_of_result(&result);
+    cr_assert_not(json_object_object_get_ex(object, "numa", &numa), "one node: nothing to say");
+    cr_assert_str_eq(report_nodes(&result, text, sizeof(text)), "");
+    json_object_put(object);
+}

@@ -232,6 +232,115 @@ BOTH(no_write_is_lost, 1, no_write_is_lost)
 
 /* ---- what it refuses ---- */
 
+/* ---- memory that was never touched ---- */
+
+#define SPARSE_BYTES (1024 * MIB)
+
+static uint64_t page_table_kib(void)
+{
+    unsigned long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/self/status", "r");
+
+    cr_assert_not_null(f);
+    while (fgets(line, sizeof(line), f) && sscanf(line, "VmPTE: %lu", &kib) != 1)
+        ;
+    fclose(f);
+    return kib;
+}
+
+static void sparse_open(struct tern_region *region, enum kind kind, struct tern_tracker *tracker)
+{
+    struct tern_error error = {0};
+
+    *region = (struct tern_region){map_kind(kind, SPARSE_BYTES), 0, SPARSE_BYTES, TERN_PAGE_BYTES, "r"};
+    cr_assert_neq(region->base, MAP_FAILED);
+    ((uint8_t *)region->base)[SPARSE_BYTES / 2] = 1;
+    cr_assert_eq(tern_tracker_uffd_create(region, 1, false, tracker, &error), 0, "%s", error.message);
+    if (strstr(tracker->ops->name, "synchronous"))
+        cr_skip_test("this kernel has no asynchronous write protection");
+    cr_assert_eq(tracker->ops->start(tracker->self, &error), 0, "%s", error.message);
+}
+
+/* Random pages are written, most for the first time, and each fetch names those and no others. */
+static void sparse_writes(enum kind kind)
+{
+    uint64_t n_words = SPARSE_BYTES / TERN_PAGE_BYTES / 64, before_kib = page_table_kib();
+    uint64_t *got = calloc(n_words, 8), *expected = calloc(n_words, 8), seed = 7;
+    struct tern_tracker tracker;
+    struct tern_region region;
+
+    sparse_open(&region, kind, &tracker);
+    cr_assert_lt(page_table_kib(), before_kib + 256, "untouched memory got page tables");
+    for (int round = 0; round < 20; round++) {
+        memset(expected, 0, n_words * 8);
+        memset(got, 0, n_words * 8);
+        for (int i = 0; i < 40; i++) {
+            uint64_t page = (seed = seed * 6364136223846793005 + 1442695040888963407) >> 33;
+
+            page = i % 4 ? page % (SPARSE_BYTES / TERN_PAGE_BYTES) : page % 2048; /* some come again */
+            ((uint8_t *)region.base)[page * TERN_PAGE_BYTES + 5] = (uint8_t)round;
+            bitmap_set_range(expected, page, 1);
+        }
+        cr_assert_eq(tracker.ops->fetch(tracker.self, 0, got, NULL), 0);
+        cr_assert_eq(memcmp(got, expected, n_words * 8), 0, "%s, round %d", kind_names[kind], round);
+    }
+    tern_tracker_destroy(&tracker);
+    munmap(region.base, SPARSE_BYTES);
+    free(got);
+    free(expected);
+}
+
+Test(uffd_async, untouched_memory_costs_nothing_and_its_first_write_is_named, .timeout = 60)
+{
+    sparse_writes(ANONYMOUS);
+    sparse_writes(SHARED);
+}
+
+/* Private memory that is given back reads as zero from then on: it has changed. Also where it was touched after the
+ * start. */
+Test(uffd_async, what_is_given_back_is_named, .timeout = 60)
+{
+    uint64_t got[SPARSE_BYTES / TERN_PAGE_BYTES / 64] = {0};
+    struct tern_tracker tracker;
+    struct tern_region region;
+    uint8_t *base;
+
+    sparse_open(&region, ANONYMOUS, &tracker);
+    base = region.base;
+    base[77 * TERN_PAGE_BYTES] = 1;
+    cr_assert_eq(tracker.ops->fetch(tracker.self, 0, got, NULL), 0);
+    memset(got, 0, sizeof(got));
+    cr_assert_eq(madvise(base + 77 * TERN_PAGE_BYTES, TERN_PAGE_BYTES, MADV_DONTNEED), 0);
+    cr_assert_eq(madvise(base + SPARSE_BYTES / 2, TERN_PAGE_BYTES, MADV_DONTNEED), 0);
+    cr_assert_eq(tracker.ops->fetch(tracker.self, 0, got, NULL), 0);
+    cr_assert(bitmap_test(got, 77));
+    cr_assert(bitmap_test(got, SPARSE_BYTES / 2 / TERN_PAGE_BYTES));
+    tern_tracker_destroy(&tracker);
+    munmap(region.base, SPARSE_BYTES);
+}
+
+/* The first write to a transparent huge page brings all of it; it and no more is named. */
+Test(uffd_async, a_transparent_huge_page_is_named_whole_at_most, .timeout = 60)
+{
+    uint64_t got[SPARSE_BYTES / TERN_PAGE_BYTES / 64] = {0}, page = 300 * 512 + 17, n;
+    struct tern_tracker tracker;
+    struct tern_region region;
+
+    sparse_open(&region, TRANSPARENT_HUGE, &tracker);
+    ((uint8_t *)region.base)[page * TERN_PAGE_BYTES] = 1;
+    cr_assert_eq(tracker.ops->fetch(tracker.self, 0, got, NULL), 0);
+    cr_assert(bitmap_test(got, page));
+    n = bitmap_count(got, 0, SPARSE_BYTES / TERN_PAGE_BYTES);
+    cr_assert_leq(n, 512);
+    cr_assert_eq(bitmap_count(got, page > 512 ? page - 512 : 0, page + 512), n);
+    memset(got, 0, sizeof(got));
+    cr_assert_eq(tracker.ops->fetch(tracker.self, 0, got, NULL), 0);
+    cr_assert_eq(bitmap_count(got, 0, SPARSE_BYTES / TERN_PAGE_BYTES), 0, "once each");
+    tern_tracker_destroy(&tracker);
+    munmap(region.base, SPARSE_BYTES);
+}
+
 Test(uffd, numbers_of_regions)
 {
     static struct tern_region regions[33];

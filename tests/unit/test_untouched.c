@@ -236,3 +236,41 @@ Test(untouched, shared_huge_pages, .timeout = 30)
 {
     huge_pages(HUGE_SHARED);
 }
+
+/* ---- units ---- */
+
+/* A bit a unit that has data anywhere; units that are known are passed over, and stay. */
+static void units_of(void *base, uint64_t n_units)
+{
+    uint64_t units = 1ull << 5, at = 0;
+
+    ((volatile uint8_t *)base)[UNTOUCHED_UNIT_BYTES * 2 + UNTOUCHED_UNIT_BYTES - 1] = 1;
+    ((volatile uint8_t *)base)[UNTOUCHED_UNIT_BYTES * 3] = 1;
+    ((volatile uint8_t *)base)[UNTOUCHED_UNIT_BYTES * (n_units - 1) + 7] = 1;
+    untouched_units(base, n_units * UNTOUCHED_UNIT_BYTES, &units);
+    cr_assert_eq(units, 1ull << 2 | 1ull << 3 | 1ull << 5 | 1ull << (n_units - 1), "0x%lx", units);
+    untouched_units((uint8_t *)base + UNTOUCHED_UNIT_BYTES / 2, UNTOUCHED_UNIT_BYTES * 3, &at);
+    cr_assert_eq(at, 1ull << 2, "units count from the base: 0x%lx", at);
+    munmap(base, n_units * UNTOUCHED_UNIT_BYTES);
+}
+
+Test(untouched, units_of_anonymous_memory, .timeout = 30)
+{
+    void *base = mmap(NULL, 12 * UNTOUCHED_UNIT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    cr_assert_neq(base, MAP_FAILED);
+    madvise(base, 12 * UNTOUCHED_UNIT_BYTES, MADV_NOHUGEPAGE);
+    units_of(base, 12);
+}
+
+Test(untouched, units_of_shared_memory, .timeout = 30)
+{
+    int fd = memfd_create("units", MFD_CLOEXEC);
+    void *base;
+
+    cr_assert_eq(ftruncate(fd, 13 * (off_t)UNTOUCHED_UNIT_BYTES), 0);
+    base = mmap(NULL, 12 * UNTOUCHED_UNIT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)UNTOUCHED_UNIT_BYTES);
+    cr_assert_neq(base, MAP_FAILED);
+    close(fd);
+    units_of(base, 12);
+}

@@ -150,6 +150,17 @@ void control_socket_close(struct control_socket *socket)
     *socket = (struct control_socket){.fd = -1};
 }
 
+void control_socket_remove_stale(const char *path)
+{
+    struct sockaddr_un address;
+    int lock;
+
+    if (fill_address(path, &address, NULL) || lock_folder(path, &lock, NULL))
+        return;
+    clear_stale(&address, NULL);
+    close(lock);
+}
+
 int control_socket_connect(const char *path, int *fd_out, struct tern_error *error)
 {
     struct timeval limit = {.tv_sec = 5};

@@ -21,6 +21,9 @@ int control_socket_listen(const char *path, struct control_socket *out, struct t
 /* Closes, and removes the file if it is still ours. Takes {.fd = -1}. */
 void control_socket_close(struct control_socket *socket);
 
+/* control_socket_remove_stale: remove what a dead process has left there; anything else stays. */
+void control_socket_remove_stale(const char *path);
+
 /* control_socket_connect: a blocking descriptor.
  * errors   -ENOENT or -ECONNREFUSED nobody listens there; -EACCES */
 int control_socket_connect(const char *path, int *fd_out, struct tern_error *error);

@@ -21,9 +21,14 @@ struct migration_values {
     uint64_t deadline_ns;
     int on_no_converge; /* enum tern_no_converge */
     bool verify;
+    const char *numa_map;
+    int registration; /* enum tern_register */
+    uint64_t write_bytes, queue_depth, signal_every;
 };
 
 void migration_values_init(struct migration_values *values);
+/* migration_values_check: what the kinds of the options cannot tell. errors -EINVAL, a usage error */
+int migration_values_check(const struct migration_values *values, struct tern_error *error);
 /* Into options, which has been initialised. */
 void migration_values_apply(const struct migration_values *values, struct tern_options *options);
 
@@ -45,7 +50,7 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .offset = offsetof(type, member.device),                                                                      \
          .commands = (both),                                                                                           \
          .group = "Migration",                                                                                         \
-         .help = "RDMA devices to use, like rxe0 or mlx5_0,mlx5_1"},                                                   \
+         .help = "RDMA devices to use, like rxe0; several, named at both sides, are rails that lanes ride in turn"},   \
         {.name = "gid-index",                                                                                          \
          .argument = "N",                                                                                              \
          .kind = OPTION_INDEX,                                                                                         \
@@ -63,6 +68,33 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .commands = (source),                                                                                         \
          .group = "Migration",                                                                                         \
          .help = "connections to spread the memory over (chosen)"},                                                    \
+        {.name = "write-size",                                                                                         \
+         .argument = "SIZE",                                                                                           \
+         .kind = OPTION_SIZE,                                                                                          \
+         .offset = offsetof(type, member.write_bytes),                                                                 \
+         .min = TERN_PAGE_BYTES,                                                                                       \
+         .max = 1 << 30,                                                                                               \
+         .commands = (source),                                                                                         \
+         .group = "Migration",                                                                                         \
+         .help = "longest single RDMA write (chosen by a probe of 0.2 s at most, while memory is registered)"},        \
+        {.name = "queue-depth",                                                                                        \
+         .argument = "N",                                                                                              \
+         .kind = OPTION_NUMBER,                                                                                        \
+         .offset = offsetof(type, member.queue_depth),                                                                 \
+         .min = 4,                                                                                                     \
+         .max = 65536,                                                                                                 \
+         .commands = (source),                                                                                         \
+         .group = "Migration",                                                                                         \
+         .help = "RDMA writes under way on a lane (chosen by that probe, 128 at most)"},                               \
+        {.name = "signal-every",                                                                                       \
+         .argument = "N",                                                                                              \
+         .kind = OPTION_NUMBER,                                                                                        \
+         .offset = offsetof(type, member.signal_every),                                                                \
+         .min = 1,                                                                                                     \
+         .max = 65536,                                                                                                 \
+         .commands = (source),                                                                                         \
+         .group = "Migration",                                                                                         \
+         .help = "ask for one completion in so many RDMA writes (a quarter of the queue depth)"},                      \
         {.name = "downtime-limit",                                                                                     \
          .argument = "TIME",                                                                                           \
          .kind = OPTION_DURATION,                                                                                      \
@@ -99,6 +131,16 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .group = "Migration",                                                                                         \
          .help = "when the guest writes faster than the link carries: slow it down (throttle, the default) or give "   \
                  "up (abort)"},                                                                                        \
+        {.name = "register",                                                                                           \
+         .argument = "WAY",                                                                                            \
+         .choices = "auto|pin|odp|ring",                                                                               \
+         .kind = OPTION_CHOICE,                                                                                        \
+         .offset = offsetof(type, member.registration),                                                                \
+         .commands = (both),                                                                                           \
+         .group = "Migration",                                                                                         \
+         .help = "how this side readies memory for RDMA. pin: registered, as it is needed; odp: on-demand paging; "    \
+                 "ring: nothing is pinned, all goes through a small registered ring, with one copy; auto (the "        \
+                 "default): pin, and ring for what a limit forbids to pin"},                                           \
     {                                                                                                                  \
         .name = "verify", .kind = OPTION_FLAG, .offset = offsetof(type, member.verify), .commands = (source),          \
         .group = "Migration",                                                                                          \

@@ -8,13 +8,14 @@
 #ifndef TOOLS_COMMON_OPTIONS_H
 #define TOOLS_COMMON_OPTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include "transport/tern_error.h"
 
-#define OPTIONS_MAX 64
+#define OPTIONS_MAX 128
 
 /* What an option's text must be, and the type of the member that it is stored in. */
 enum option_kind {
@@ -28,9 +29,13 @@ enum option_kind {
     OPTION_CHOICE,   /* int, position in choices */
     OPTION_HOST,     /* struct host_port */
     OPTION_LISTEN,   /* struct host_port, the host may be missing */
+    OPTION_BYTES,    /* as SIZE, and a bare number is bytes */
+    OPTION_SECONDS,  /* as DURATION, and a bare number is seconds */
 };
 
-/* commands   bit c: command c takes it
+/* letter     also given as -letter; 0: only by its name
+ * operand    given as a word of its own, not by a name; one a command at most
+ * commands   bit c: command c takes it
  * required   bit c: command c does not go without it
  * group      heading in --help
  * min, max   for number, index, size, rate and duration; max 0: no bound */
@@ -45,6 +50,8 @@ struct option_spec {
     uint32_t commands;
     uint32_t required;
     enum option_kind kind;
+    char letter;
+    bool operand;
 };
 
 struct option_table {

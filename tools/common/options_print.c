@@ -54,9 +54,11 @@ static void print_wrapped(const char *text, int column, FILE *out)
 
 static void help_one(const struct option_spec *spec, FILE *out)
 {
-    int at = fprintf(out, "  --%s", spec->name);
+    int at = spec->operand  ? fprintf(out, "  %s", spec->argument)
+             : spec->letter ? fprintf(out, "  -%c, --%s", spec->letter, spec->name)
+                            : fprintf(out, "  --%s", spec->name);
 
-    if (spec->kind != OPTION_FLAG)
+    if (spec->kind != OPTION_FLAG && !spec->operand)
         at += fprintf(out, " %s", argument_of(spec));
     if (at >= HELP_COLUMN - 1)
         fprintf(out, "\n%*s", HELP_COLUMN, "");
@@ -77,8 +79,13 @@ static void print_escaped(const char *text, FILE *out)
 
 static void man_one(const struct option_spec *spec, FILE *out)
 {
-    fprintf(out, "*--%s*", spec->name);
-    if (spec->kind != OPTION_FLAG) {
+    if (spec->operand)
+        fprintf(out, "_%s_", spec->argument);
+    else if (spec->letter)
+        fprintf(out, "*-%c*, *--%s*", spec->letter, spec->name);
+    else
+        fprintf(out, "*--%s*", spec->name);
+    if (spec->kind != OPTION_FLAG && !spec->operand) {
         fputs(" _", out);
         print_escaped(argument_of(spec), out);
         fputc('_', out);
@@ -92,6 +99,8 @@ static void completion_one(const struct option_spec *spec, FILE *out)
 {
     bool is_path = spec->argument && (!strcmp(spec->argument, "SOCK") || strstr(spec->argument, "FILE"));
 
+    if (spec->operand)
+        return;
     fprintf(out, "--%s %s\n", spec->name,
             spec->kind == OPTION_FLAG ? "flag"
             : spec->choices           ? spec->choices

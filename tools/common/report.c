@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/common/units.h"
 #include "transport/error.h"
 
 static void add_text(struct json_object *object, const char *name, const char *text)
@@ -150,6 +151,37 @@ static struct json_object *ledger_object(const struct tern_ledger *ledger)
     return object;
 }
 
+/* On a host with several nodes only. */
+static struct json_object *numa_object(const struct tern_result *result)
+{
+    struct json_object *object = json_object_new_object(), *nodes = json_object_new_array(),
+                       *workers = json_object_new_array();
+
+    for (uint32_t i = 0; i < result->n_nodes; i++) {
+        struct json_object *node = json_object_new_object();
+
+        add_number(node, "node", result->nodes[i].node);
+        add_number(node, "pages", result->nodes[i].pages);
+        json_object_array_add(nodes, node);
+    }
+    for (uint32_t i = 0; i < result->n_workers; i++) {
+        struct json_object *worker = json_object_new_object();
+
+        add_number(worker, "lane", result->workers[i].lane);
+        add_number(worker, "node", result->workers[i].node);
+        add_number(worker, "pages_sent", result->workers[i].pages_sent);
+        add_number(worker, "away_pages", result->workers[i].away_pages);
+        json_object_array_add(workers, worker);
+    }
+    json_object_object_add(object, "nodes", nodes);
+    json_object_object_add(object, "sampled", json_object_new_boolean(result->nodes_sampled));
+    if (result->n_workers)
+        json_object_object_add(object, "workers", workers);
+    else
+        json_object_put(workers);
+    return object;
+}
+
 struct json_object *json_of_result(const struct tern_result *result)
 {
     struct json_object *object = json_object_new_object();
@@ -173,8 +205,33 @@ struct json_object *json_of_result(const struct tern_result *result)
     add_number(object, "mean_bps", result->mean_bps);
     add_number(object, "first_round_bps", result->first_round_bps);
     add_number(object, "registered_bytes", result->registered_bytes);
+    json_object_object_add(object, "register_ms", json_of_ms(result->register_ns));
+    add_number(object, "ring_bytes", result->ring_bytes);
+    add_number(object, "peer_ring_bytes", result->peer_ring_bytes);
+    add_number(object, "write_bytes", result->write_bytes);
+    add_number(object, "queue_depth", result->queue_depth);
+    add_number(object, "signal_every", result->signal_every);
+    add_number(object, "tune_samples", result->tune_samples);
+    json_object_object_add(object, "tune_ms", json_of_ms(result->tune_ns));
     json_object_object_add(object, "verified", json_object_new_boolean(result->verified));
+    if (result->n_nodes)
+        json_object_object_add(object, "numa", numa_object(result));
     return object;
+}
+
+char *report_nodes(const struct tern_result *result, char *text, size_t capacity)
+{
+    size_t used = 0;
+
+    text[0] = 0;
+    for (uint32_t i = 0; i < result->n_nodes && used < capacity; i++) {
+        char pages[UNITS_TEXT_BYTES];
+
+        used += (size_t)snprintf(text + used, capacity - used, "%snode %u: %s%s pages", i ? ", " : "",
+                                 result->nodes[i].node, result->nodes_sampled ? "about " : "",
+                                 units_count(result->nodes[i].pages, pages));
+    }
+    return text;
 }
 
 const char *json_member_text(struct json_object *object, const char *name)

@@ -18,6 +18,9 @@ struct json_object *json_of_done(bool ok, struct json_object *done);
 /* The members of a migration's done. */
 struct json_object *json_of_result(const struct tern_result *result);
 
+/* report_nodes: "node 0: 1,024 pages, node 1: ..." into text, "" with one NUMA node. returns text */
+char *report_nodes(const struct tern_result *result, char *text, size_t capacity);
+
 /* Names as they stand in JSON. */
 const char *phase_name(enum tern_phase phase);
 const char *side_name(enum tern_side side);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/qemu/facts_disks.h"
 #include "tools/qemu/refuse.h"
 #include "transport/error.h"
 
@@ -166,5 +167,7 @@ int qemu_facts_read(struct qmp *qmp, struct qemu_facts *out, struct tern_error *
         r = read_memfds(qmp, out, error);
     if (!r)
         r = read_netdevs(qmp, out, error);
+    if (!r)
+        r = facts_read_disks(qmp, out, error);
     return r ? r : read_balloon(qmp, out, error);
 }

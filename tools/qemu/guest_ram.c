@@ -138,7 +138,7 @@ static int find_page_bytes(int fd, const char *name, const char *file, uint64_t 
     return 0;
 }
 
-static int map_region(int fd, struct tern_region *region, const struct guest_ram_place *place, struct tern_error *error)
+static int map_region(struct tern_region *region, const struct guest_ram_place *place, struct tern_error *error)
 {
     void *base;
 
@@ -146,7 +146,7 @@ static int map_region(int fd, struct tern_region *region, const struct guest_ram
         return error_set(error, -ENOTSUP, "take smaller pages, or another max-ram-below-4g",
                          "the guest's RAM '%s' is cut in the middle of a page of %" PRIu64 " KiB", region->name,
                          region->page_bytes >> 10);
-    base = mmap(NULL, region->length_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+    base = mmap(NULL, region->length_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, place->fd,
                 (off_t)place->file_offset);
     if (base == MAP_FAILED)
         return error_set(error, -errno, NULL, "cannot map the guest's RAM '%s': %s", region->name, strerror(errno));
@@ -178,7 +178,7 @@ static int open_part(struct guest_ram *ram, struct qmp *qmp, const char *maps, u
     struct guest_ram_place *place = &ram->places[i];
     struct tern_region *region = &ram->regions[i];
     struct mapping mapping;
-    int fd = -1, r = ask_address(qmp, &ram->layout, part, &place->remote_address, error);
+    int r = ask_address(qmp, &ram->layout, part, &place->remote_address, error);
 
     if (r)
         return r;
@@ -191,14 +191,10 @@ static int open_part(struct guest_ram *ram, struct qmp *qmp, const char *maps, u
     region->guest_address = part->guest_address;
     region->length_bytes = part->length_bytes;
     memcpy(region->name, part->name, sizeof(region->name));
-    r = open_mapping(&ram->process, &mapping, part->name, &fd, error);
-    if (r)
-        return r;
-    r = find_page_bytes(fd, part->name, place->file, &region->page_bytes, error);
+    r = open_mapping(&ram->process, &mapping, part->name, &place->fd, error);
     if (!r)
-        r = map_region(fd, region, place, error);
-    close(fd);
-    return r;
+        r = find_page_bytes(place->fd, part->name, place->file, &region->page_bytes, error);
+    return r ? r : map_region(region, place, error);
 }
 
 /* ---- all of it ---- */
@@ -212,6 +208,8 @@ int guest_ram_open(struct qmp *qmp, struct guest_ram **out, struct tern_error *e
     if (!ram)
         return error_set(error, -ENOMEM, NULL, "out of memory for the guest's layout");
     ram->process.folder = ram->process.pidfd = -1;
+    for (uint32_t i = 0; i < RAM_PARTS_MAX; i++)
+        ram->places[i].fd = -1;
     r = process_of_peer(qmp_fd(qmp), &ram->process, error);
     if (!r)
         r = ask_layout(qmp, &ram->layout, error);
@@ -232,9 +230,12 @@ void guest_ram_close(struct guest_ram *ram)
 {
     if (!ram)
         return;
-    for (uint32_t i = 0; i < RAM_PARTS_MAX; i++)
+    for (uint32_t i = 0; i < RAM_PARTS_MAX; i++) {
         if (ram->regions[i].base)
             munmap(ram->regions[i].base, ram->regions[i].length_bytes);
+        if (ram->places[i].fd >= 0)
+            close(ram->places[i].fd);
+    }
     process_close(&ram->process);
     free(ram);
 }

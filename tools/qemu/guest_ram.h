@@ -14,6 +14,7 @@ struct guest_ram_place {
     char file[256];          /* as the kernel names it; may be gone from its folder, or a memfd */
     uint64_t file_offset;    /* of the region's first byte */
     uint64_t remote_address; /* of it in QEMU's process */
+    int fd;                  /* the file, opened here; owned */
 };
 
 struct guest_ram {
@@ -30,6 +31,10 @@ struct guest_ram {
 int guest_ram_open(struct qmp *qmp, struct guest_ram **out, struct tern_error *error);
 /* Takes NULL. */
 void guest_ram_close(struct guest_ram *ram);
+
+/* guest_ram_clear: what an earlier guest or attempt has left in the files goes: a destination's memory must read as
+ * zero (tern.h). Looks at no page that was never written. */
+int guest_ram_clear(const struct guest_ram *ram, struct tern_error *error);
 
 /* guest_ram_check: ask again. errors -ESTALE memory was plugged or unplugged since, and which. */
 int guest_ram_check(const struct guest_ram *ram, struct qmp *qmp, struct tern_error *error);

@@ -176,21 +176,35 @@ static int wait_answer(struct qmp *qmp, const char *name, uint64_t deadline_ns, 
     return r;
 }
 
-int qmp_command(struct qmp *qmp, const char *name, struct json_object *arguments, int timeout_ms,
-                struct json_object **reply_out, struct tern_error *error)
+static int say(struct qmp *qmp, const char *name, struct json_object *arguments, uint64_t deadline_ns,
+               struct tern_error *error)
 {
-    uint64_t deadline_ns = clock_after_ms((uint32_t)(timeout_ms > 0 ? timeout_ms : 0));
     struct json_object *message = json_object_new_object();
     int r;
 
-    qmp->error_class[0] = 0;
     json_object_object_add(message, "execute", json_object_new_string(name));
     if (arguments)
         json_object_object_add(message, "arguments", arguments);
     json_object_object_add(message, "id", json_object_new_uint64(++qmp->last_id));
     r = qmp_stream_write(&qmp->stream, message, deadline_ns, error);
     json_object_put(message);
+    return r;
+}
+
+int qmp_command(struct qmp *qmp, const char *name, struct json_object *arguments, int timeout_ms,
+                struct json_object **reply_out, struct tern_error *error)
+{
+    uint64_t deadline_ns = clock_after_ms((uint32_t)(timeout_ms > 0 ? timeout_ms : 0));
+    int r;
+
+    qmp->error_class[0] = 0;
+    r = say(qmp, name, arguments, deadline_ns, error);
     return r ? r : wait_answer(qmp, name, deadline_ns, reply_out, error);
+}
+
+int qmp_send(struct qmp *qmp, const char *name, struct json_object *arguments, struct tern_error *error)
+{
+    return say(qmp, name, arguments, clock_after_ms(QMP_TIMEOUT_MS), error);
 }
 
 int qmp_give_fd(struct qmp *qmp, int fd, const char *name, struct tern_error *error)
@@ -203,6 +217,21 @@ int qmp_give_fd(struct qmp *qmp, int fd, const char *name, struct tern_error *er
     r = qmp_command(qmp, "getfd", arguments, QMP_TIMEOUT_MS, NULL, error);
     qmp_stream_attach(&qmp->stream, -1);
     return r;
+}
+
+void qmp_close_fd(struct qmp *qmp, const char *name)
+{
+    struct json_object *arguments = json_object_new_object();
+
+    json_object_object_add(arguments, "fdname", json_object_new_string(name));
+    qmp_send(qmp, "closefd", arguments, NULL);
+}
+
+int qmp_quit(struct qmp *qmp, struct tern_error *error)
+{
+    int r = qmp_command(qmp, "quit", NULL, QMP_TIMEOUT_MS, NULL, error);
+
+    return r == -ECONNRESET ? 0 : r;
 }
 
 int qmp_human(struct qmp *qmp, const char *line, int timeout_ms, char **text_out, struct tern_error *error)

@@ -37,8 +37,16 @@ void qmp_close(struct qmp *qmp);
 int qmp_command(struct qmp *qmp, const char *name, struct json_object *arguments, int timeout_ms,
                 struct json_object **reply_out, struct tern_error *error);
 
+/* qmp_send: the same without waiting; what QEMU answers is dropped. For what may fail without harm. */
+int qmp_send(struct qmp *qmp, const char *name, struct json_object *arguments, struct tern_error *error);
+
+/* qmp_quit: end QEMU. It may be gone before it answers: that is no error. */
+int qmp_quit(struct qmp *qmp, struct tern_error *error);
+
 /* qmp_give_fd: QEMU knows a copy of this descriptor by that name from now on ("fd:NAME"). fd stays the caller's. */
 int qmp_give_fd(struct qmp *qmp, int fd, const char *name, struct tern_error *error);
+/* qmp_close_fd: and now no longer; not waited for. */
+void qmp_close_fd(struct qmp *qmp, const char *name);
 
 /* qmp_human: a command of the human monitor; *text_out is the caller's to free. QEMU reports its errors as text, too.
  */

@@ -24,6 +24,10 @@ static const struct {
     {"ivshmem-", "shares memory with other processes, whose writes tern cannot see", "unplug it for the migration"},
     {"x-pci-proxy-dev", "is in another process, whose writes tern cannot see", "use a device of QEMU's own"},
     {"virtio-mem", "can take away memory while it is migrated", "use pc-dimm, or unplug it for the migration"},
+    {"vhost-scsi", "has the kernel read disks into the guest's memory by DMA, which tern cannot see",
+     "use virtio-scsi with disks of QEMU's own (cache=writeback)"},
+    {"scsi-block", "reads the host's disk into the guest's memory by DMA, which tern cannot see",
+     "use scsi-hd with cache=writeback"},
 };
 
 static int refuse_devices(const struct qemu_facts *facts, struct tern_error *error)
@@ -73,18 +77,47 @@ static int refuse_state(const struct qemu_facts *facts, struct tern_error *error
     return 0;
 }
 
-static int refuse_discards(const struct qemu_facts *facts, struct tern_error *error)
+/* What the hardware writes by an address of its own is in no page table. */
+static int refuse_dma_disk(const struct qemu_facts *facts, struct tern_error *error)
 {
+    const struct qemu_disk *disk = &facts->dma_disk;
+
+    if (!*disk->name)
+        return 0;
+    return error_set(error, -ENOTSUP, "give it to QEMU as a file or a host_device",
+                     "disk '%s' (node '%s', %s) is read into the guest's memory by DMA, which tern cannot see",
+                     disk->name, disk->node, disk->driver);
+}
+
+static const char *balloon_device(const struct qemu_facts *facts)
+{
+    for (uint32_t i = 0; i < facts->n_devices; i++)
+        if (begins(facts->devices[i].type, "virtio-balloon"))
+            return facts->devices[i].id;
+    return facts->has_balloon ? "balloon" : NULL;
+}
+
+int qemu_refuse_discards(const struct qemu_facts *facts, const char *unseen, struct tern_error *error)
+{
+    const char *balloon = balloon_device(facts);
+
     if (facts->has_balloon && facts->balloon_bytes < facts->memory_bytes)
-        return error_set(error, -EBUSY, "deflate it (QMP: balloon), or use --transport tcp",
+        return error_set(error, -EBUSY, "deflate it (QMP: balloon), or use --register ring or --transport tcp",
                          "the balloon holds %" PRIu64
                          " MiB of the guest: pages that it gives back would be lost to RDMA",
                          (facts->memory_bytes - facts->balloon_bytes) >> 20);
     for (uint32_t i = 0; i < facts->n_devices; i++)
         if (facts->devices[i].reports_free_pages)
-            return error_set(error, -ENOTSUP, "start QEMU without free-page-reporting, or use --transport tcp",
-                             "device '%s' reports free pages: pages that it gives back would be lost to RDMA",
-                             facts->devices[i].id);
+            return error_set(
+                error, -ENOTSUP, "start QEMU without free-page-reporting, or use --register ring or --transport tcp",
+                "device '%s' reports free pages: pages that it gives back would be lost to RDMA", facts->devices[i].id);
+    if (balloon && unseen)
+        return error_set(
+            error, -ENOTSUP,
+            "use memory-backend-file,share=on,mem-path=/dev/shm/NAME, or --register ring or --transport tcp",
+            "device '%s' can give back pages of '%s', a memfd: Linux does not tell tern when it does, and "
+            "they would be lost to RDMA",
+            balloon, unseen);
     return 0;
 }
 
@@ -94,11 +127,13 @@ int qemu_refuse(const struct qemu_facts *facts, const struct ram_layout *layout,
 
     if (!r)
         r = refuse_devices(facts, error);
+    if (!r)
+        r = refuse_dma_disk(facts, error);
     if (!r && facts->blocked[0])
         r = error_set(error, -ENOTSUP, NULL, "QEMU cannot migrate: %s", facts->blocked);
     if (!r)
         r = refuse_memfds(facts, layout, error);
     if (!r && pinned)
-        r = refuse_discards(facts, error);
+        r = qemu_refuse_discards(facts, NULL, error);
     return r;
 }

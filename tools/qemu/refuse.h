@@ -16,6 +16,13 @@ struct qemu_device {
     bool reports_free_pages;
 };
 
+/* A disk whose reads are not copied into the guest's memory by a CPU. */
+struct qemu_disk {
+    char name[FACTS_NAME_BYTES]; /* of the device; empty: there is none */
+    char node[FACTS_NAME_BYTES]; /* the block node that reads so */
+    char driver[FACTS_NAME_BYTES];
+};
+
 struct qemu_facts {
     int major, minor, micro;
     char run_state[FACTS_NAME_BYTES];
@@ -23,6 +30,8 @@ struct qemu_facts {
     char blocked[256];                /* QEMU's first reason; empty: none */
     char netdev[FACTS_NAME_BYTES];    /* the first whose packets another process or a device writes; empty: none */
     char netdev_type[FACTS_NAME_BYTES];
+    struct qemu_disk dma_disk;    /* the first that a driver within QEMU has the hardware, or another process, write */
+    struct qemu_disk direct_disk; /* the first whose reads the kernel has the hardware write (O_DIRECT) */
     bool has_balloon;
     uint64_t balloon_bytes; /* what the balloon leaves to the guest */
     uint64_t memory_bytes;  /* what the guest was given */
@@ -36,8 +45,12 @@ int qemu_facts_read(struct qmp *qmp, struct qemu_facts *out, struct tern_error *
 
 /* qemu_refuse:
  * layout   the guest's RAM
- * pinned   the guest's pages are to be pinned (verbs): pages that the guest gives back would be lost sight of
+ * pinned   the guest's pages will be pinned: qemu_refuse_discards as well
  * errors   -ENOTSUP never; -EBUSY not now; -EINVAL QEMU is in a state without a guest to migrate */
 int qemu_refuse(const struct qemu_facts *facts, const struct ram_layout *layout, bool pinned, struct tern_error *error);
+
+/* qemu_refuse_discards: the guest's pages are to be pinned (verbs); one that it gives back would be lost sight of.
+ * unseen   RAM whose discards are not seen when they happen, NULL: all are */
+int qemu_refuse_discards(const struct qemu_facts *facts, const char *unseen, struct tern_error *error);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "migrate/dirty/tracker.h"
 #include "migrate/dirty/uffd_abi.h"
-#include "migrate/dirty/uffd_scan.h"
+#include "migrate/dirty/uffd_area.h"
 #include "tools/qemu/inject.h"
 #include "transport/error.h"
 
@@ -24,15 +24,14 @@ struct remote_uffd {
     const struct guest_ram *ram;
     int fd, pagemap; /* -1 but while running */
     uint64_t stopped_ns;
+    struct uffd_area areas[RAM_PARTS_MAX]; /* while running */
 };
 
 static int fetch(void *self, uint32_t region, uint64_t *bitmap, struct tern_error *error)
 {
     struct remote_uffd *tracker = self;
-    const struct tern_region *at = &tracker->ram->regions[region];
 
-    return uffd_scan(tracker->pagemap, tracker->ram->places[region].remote_address, at->length_bytes, at->name, bitmap,
-                     error);
+    return uffd_area_fetch(&tracker->areas[region], tracker->pagemap, bitmap, error);
 }
 
 static int arm(struct remote_uffd *tracker, struct tern_error *error)
@@ -54,6 +53,9 @@ static int arm(struct remote_uffd *tracker, struct tern_error *error)
             r = error_set(error, -errno, NULL, "cannot track the pages of '%s' in QEMU: %s", region->name,
                           strerror(errno));
         else
+            r = uffd_area_init(&tracker->areas[i], region->base, range.range.start, region->length_bytes,
+                               region->page_bytes > TERN_PAGE_BYTES, region->name, error);
+        if (!r)
             r = fetch(tracker, i, NULL, error);
     }
     return r;
@@ -69,6 +71,8 @@ static void stop(void *self)
     if (tracker->pagemap >= 0)
         close(tracker->pagemap);
     tracker->fd = tracker->pagemap = -1;
+    for (uint32_t i = 0; i < tracker->ram->n_regions; i++)
+        uffd_area_free(&tracker->areas[i]);
     tracker->base.running = false;
 }
 

@@ -57,21 +57,18 @@ static struct json_object *wanted(struct json_object *found, bool *can_ignore, b
     return list;
 }
 
-static int change_capabilities(struct qemu_settings *settings, struct qmp *qmp, struct tern_error *error)
+static int check_capabilities(const struct qemu_settings *settings, struct tern_error *error)
 {
     bool can_ignore = false, can_pause = false;
-    struct json_object *list;
 
     if (!json_object_is_type(settings->capabilities, json_type_array))
         return error_set(error, -EPROTO, NULL, "QEMU's list of migration capabilities is none");
-    list = wanted(settings->capabilities, &can_ignore, &can_pause);
-    if (!can_ignore || !can_pause) {
-        json_object_put(list);
-        return error_set(error, -ENOTSUP, "QEMU 4.0 and later can", "this QEMU cannot %s",
-                         can_ignore ? "stop before its switchover (pause-before-switchover)"
-                                    : "leave shared RAM to another (x-ignore-shared)");
-    }
-    return set_capabilities(qmp, list, error);
+    json_object_put(wanted(settings->capabilities, &can_ignore, &can_pause));
+    if (can_ignore && can_pause)
+        return 0;
+    return error_set(error, -ENOTSUP, "QEMU 4.0 and later can", "this QEMU cannot %s",
+                     can_ignore ? "stop before its switchover (pause-before-switchover)"
+                                : "leave shared RAM to another (x-ignore-shared)");
 }
 
 static int set_parameters(struct qmp *qmp, uint64_t bandwidth, uint64_t downtime_limit_ms, struct tern_error *error)
@@ -83,21 +80,31 @@ static int set_parameters(struct qmp *qmp, uint64_t bandwidth, uint64_t downtime
     return qmp_command(qmp, "migrate-set-parameters", arguments, QMP_TIMEOUT_MS, NULL, error);
 }
 
-int settings_change(struct qemu_settings *settings, struct qmp *qmp, bool is_source, struct tern_error *error)
+int settings_read(struct qemu_settings *settings, struct qmp *qmp, bool is_source, struct tern_error *error)
 {
     int r;
 
     *settings = (struct qemu_settings){0};
     r = qmp_command(qmp, "query-migrate-capabilities", NULL, QMP_TIMEOUT_MS, &settings->capabilities, error);
     if (!r)
-        r = change_capabilities(settings, qmp, error);
+        r = check_capabilities(settings, error);
+    if (!r && is_source)
+        r = qmp_command(qmp, "query-migrate-parameters", NULL, QMP_TIMEOUT_MS, &settings->parameters, error);
+    if (r)
+        settings_release(settings);
+    return r;
+}
+
+int settings_change(struct qemu_settings *settings, struct qmp *qmp, struct tern_error *error)
+{
+    bool can_ignore = false, can_pause = false;
+    int r = set_capabilities(qmp, wanted(settings->capabilities, &can_ignore, &can_pause), error);
+
     if (r) {
         settings_release(settings); /* nothing was changed */
         return r;
     }
-    if (is_source)
-        r = qmp_command(qmp, "query-migrate-parameters", NULL, QMP_TIMEOUT_MS, &settings->parameters, error);
-    if (!r && is_source)
+    if (settings->parameters)
         r = set_parameters(qmp, BANDWIDTH, DOWNTIME_LIMIT_MS, error);
     if (r)
         settings_restore(settings, qmp, NULL);
@@ -125,6 +132,28 @@ int settings_restore(struct qemu_settings *settings, struct qmp *qmp, struct ter
                               qmp_number(settings->parameters, parameters[1], 300), r ? NULL : error);
     settings_release(settings);
     return r ? r : code;
+}
+
+struct json_object *settings_to_json(const struct qemu_settings *settings)
+{
+    struct json_object *object = json_object_new_object();
+
+    json_object_object_add(object, "capabilities", json_object_get(settings->capabilities));
+    if (settings->parameters)
+        json_object_object_add(object, "parameters", json_object_get(settings->parameters));
+    return object;
+}
+
+int settings_from_json(struct qemu_settings *settings, struct json_object *object)
+{
+    struct json_object *capabilities, *found = NULL;
+
+    if (!json_object_object_get_ex(object, "capabilities", &capabilities) ||
+        !json_object_is_type(capabilities, json_type_array))
+        return -EINVAL;
+    json_object_object_get_ex(object, "parameters", &found);
+    *settings = (struct qemu_settings){json_object_get(capabilities), json_object_get(found)};
+    return 0;
 }
 
 void settings_release(struct qemu_settings *settings)

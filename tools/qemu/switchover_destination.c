@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tools/qemu/doubt.h"
 #include "tools/qemu/migration_status.h"
 #include "tools/qemu/switchover.h"
 #include "transport/clock.h"
@@ -16,10 +17,26 @@
 
 struct qemu_destination {
     struct qmp *qmp;
+    struct guardian *guardian;
     struct qemu_settings settings;
+    int fd; /* our end of the stream, whose other end QEMU has; -1: none */
+    bool loads;
 };
 
-int qemu_destination_create(struct qmp *qmp, struct qemu_destination **out, struct tern_error *error)
+static int open_stream(struct qemu_destination *destination, struct tern_error *error)
+{
+    int ends[2], r;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+        return error_set(error, -errno, NULL, "cannot make a socket pair: %s", strerror(errno));
+    r = qmp_give_fd(destination->qmp, ends[1], FD_NAME, error);
+    close(ends[1]);
+    destination->fd = ends[0];
+    return r;
+}
+
+int qemu_destination_create(struct qmp *qmp, struct guardian *guardian, struct qemu_destination **out,
+                            struct tern_error *error)
 {
     struct qemu_destination *destination;
     char state[32];
@@ -34,24 +51,38 @@ int qemu_destination_create(struct qmp *qmp, struct qemu_destination **out, stru
     if (!destination)
         return error_set(error, -ENOMEM, NULL, "out of memory for QEMU's switchover");
     destination->qmp = qmp;
-    r = settings_change(&destination->settings, qmp, false, error);
+    destination->guardian = guardian;
+    destination->fd = -1;
+    r = settings_read(&destination->settings, qmp, false, error);
+    if (!r)
+        r = guardian_charge(guardian, GUARDIAN_SETTINGS, false, &destination->settings, error);
+    if (!r)
+        r = settings_change(&destination->settings, qmp, error);
     if (r) {
+        settings_release(&destination->settings);
+        guardian_charge(guardian, GUARDIAN_NONE, false, NULL, NULL);
         free(destination);
         return r;
     }
-    *out = destination;
-    return 0;
+    r = doubt_mark(qmp, error); /* it means nothing yet, and is there when it does */
+    if (!r)
+        r = open_stream(destination, error);
+    if (r)
+        qemu_destination_destroy(destination);
+    else
+        *out = destination;
+    return r;
 }
 
-static int begin(struct qemu_destination *destination, int fd, struct tern_error *error)
+static int begin(struct qemu_destination *destination, struct tern_error *error)
 {
     struct json_object *arguments;
-    int r = qmp_give_fd(destination->qmp, fd, FD_NAME, error);
+    /* While it waits, this only means: do not start the guest when it is there. */
+    int r = qmp_command(destination->qmp, "stop", NULL, QMP_TIMEOUT_MS, NULL, error);
 
-    if (!r) /* while it waits, this only means: do not start the guest when it is there */
-        r = qmp_command(destination->qmp, "stop", NULL, QMP_TIMEOUT_MS, NULL, error);
     if (r)
         return r;
+    qmp_forget_events(destination->qmp);
     arguments = json_object_new_object();
     json_object_object_add(arguments, "uri", json_object_new_string("fd:" FD_NAME));
     return qmp_command(destination->qmp, "migrate-incoming", arguments, QMP_TIMEOUT_MS, NULL, error);
@@ -80,42 +111,49 @@ static int feed(int fd, const uint8_t *bytes, size_t length, struct tern_error *
     return 0;
 }
 
+/* "completed" is the last that QEMU does: its guest's run state is final by then. */
 int qemu_destination_load(struct qemu_destination *destination, const void *buffer, size_t length_bytes,
                           struct tern_error *error)
 {
-    int ends[2], r;
+    int r;
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
-        return error_set(error, -errno, NULL, "cannot make a socket pair: %s", strerror(errno));
-    r = begin(destination, ends[1], error);
-    close(ends[1]);
+    destination->loads = true;
+    r = begin(destination, error);
     if (!r)
-        r = feed(ends[0], buffer, length_bytes, error);
-    shutdown(ends[0], SHUT_WR);
+        r = feed(destination->fd, buffer, length_bytes, error);
+    shutdown(destination->fd, SHUT_WR);
     if (!r)
-        r = migration_wait(destination->qmp, "completed", "take the device state", STEP_MS, error);
+        r = migration_wait(destination->qmp, "completed", "take the device state", STEP_MS, NULL, error);
     if (r == -ECONNRESET) /* an incoming migration that fails ends QEMU */
         error_set(error, r, "its own output says why; the same devices and machine type are needed on both sides",
                   "the destination's QEMU has ended over the device state");
-    close(ends[0]);
-    if (!r)
-        r = qemu_wait_run_state(destination->qmp, "paused", STEP_MS, error);
     return r;
 }
 
-int qemu_destination_resume(struct qemu_destination *destination, struct tern_error *error)
+/* QEMU answers when its vCPUs run. What it does with the rest takes none of the downtime. */
+int qemu_destination_resume(struct qemu_destination *destination, const struct announce *announce,
+                            struct tern_error *error)
 {
     int r = qmp_command(destination->qmp, "cont", NULL, QMP_TIMEOUT_MS, NULL, error);
 
-    if (!r)
-        r = qemu_wait_run_state(destination->qmp, "running", STEP_MS, error);
-    return r;
+    if (r)
+        return r;
+    announce_soon(announce, destination->qmp);
+    doubt_clear_soon(destination->qmp);
+    return 0;
 }
 
 void qemu_destination_destroy(struct qemu_destination *destination)
 {
     if (!destination)
         return;
-    settings_restore(&destination->settings, destination->qmp, NULL);
+    if (destination->fd >= 0)
+        close(destination->fd);
+    if (!destination->loads && destination->fd >= 0)
+        qmp_close_fd(destination->qmp, FD_NAME);
+    if (!destination->loads)
+        doubt_clear(destination->qmp, NULL);
+    if (!settings_restore(&destination->settings, destination->qmp, NULL))
+        guardian_charge(destination->guardian, GUARDIAN_NONE, false, NULL, NULL);
     free(destination);
 }

@@ -23,6 +23,7 @@ enum cli_command {
     CLI_RESOLVE,
     CLI_VERIFY,
     CLI_QUIT,
+    CLI_DOCTOR,
     CLI_COMMANDS,
     CLI_REQUEST_MIGRATE = CLI_COMMANDS, /* members of a migrate request on a control socket */
     CLI_REQUEST_RESOLVE,
@@ -52,9 +53,8 @@ struct cli_values {
     struct migration_values migration;
     bool json;
     bool quiet;
-    int owner; /* #define CLI_UNSET UINT64_MAX
-
-enum cli_owner */
+    int owner;     /* enum cli_owner */
+    uint64_t nice; /* or CLI_UNSET */
 
     uint64_t memory_bytes;
     uint64_t low_bytes;
@@ -70,6 +70,8 @@ enum cli_owner */
     int backing; /* enum vmm_backing */
     int tracker; /* enum vmm_tracker */
     const char *serial;
+
+    bool plan;
 };
 
 extern const struct option_table cli_options;
@@ -100,5 +102,6 @@ int cmd_cancel(const struct cli_invocation *invocation);
 int cmd_resolve(const struct cli_invocation *invocation);
 int cmd_verify(const struct cli_invocation *invocation);
 int cmd_quit(const struct cli_invocation *invocation);
+int cmd_doctor(const struct cli_invocation *invocation);
 
 #endif

@@ -11,6 +11,7 @@
 #include "migrate/tern.h"
 #include "tools/common/options_json.h"
 #include "tools/common/report.h"
+#include "tools/common/signals.h"
 #include "tools/tern/qemu_job.h"
 #include "tools/tern/render.h"
 #include "tools/tern/request.h"
@@ -29,22 +30,6 @@ struct watch {
     int signal_fd;
     char to[HOST_PORT_TEXT_BYTES];
 };
-
-static int block_interrupts(int *signal_fd_out, struct tern_error *error)
-{
-    sigset_t set;
-    int fd;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0)
-        return error_set(error, -errno, NULL, "cannot make a signalfd: %s", strerror(errno));
-    *signal_fd_out = fd;
-    return 0;
-}
 
 /* The first interrupt asks the VM process to cancel; a second one ends this program the usual way. */
 static void interrupted(struct watch *watch)
@@ -107,7 +92,7 @@ static int open_watch(struct watch *watch, const struct cli_invocation *invocati
 {
     const struct cli_values *values = invocation->values;
     struct json_object *members = json_object_new_object();
-    int r = block_interrupts(&watch->signal_fd, error);
+    int r = signals_open(&watch->signal_fd, error);
 
     host_port_text(values->to.host, values->to.has_port ? values->to.port : (uint16_t)values->port, watch->to);
     options_to_json(&cli_options, CLI_REQUEST_MIGRATE, invocation->texts, members);
@@ -151,14 +136,13 @@ int cmd_migrate(const struct cli_invocation *invocation)
                   (unsigned long)values->port);
         return say_usage(&error);
     }
-    if (!values->vm == !values->qmp) {
-        error_set(&error, -EINVAL, "give one of them", "a migration is of a --vm or of a QEMU at --qmp");
-        return say_usage(&error);
-    }
+    status = request_target(values, "a migration is");
+    if (status)
+        return status;
     if (values->qmp)
         return qemu_migrate(values);
-    if (values->keep_source) {
-        error_set(&error, -EINVAL, NULL, "--keep-source goes with --qmp");
+    if (values->keep_source || values->nice != CLI_UNSET) {
+        error_set(&error, -EINVAL, NULL, "--%s goes with --qmp", values->keep_source ? "keep-source" : "nice");
         return say_usage(&error);
     }
     render_init(&watch.render, stderr);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "tools/common/report.h"
-#include "tools/tern/qemu_job.h"
+#include "tools/tern/qemu_commands.h"
 #include "tools/tern/render.h"
 #include "tools/tern/request.h"
 #include "tools/tern/say.h"
@@ -40,7 +40,22 @@ static void print_text(struct json_object *done)
     }
     if (json_object_object_get_ex(done, "guest", &member))
         print_guest(member);
+    print_member(done, "qemu");
     print_member(done, "last");
+}
+
+static int vm_status(const struct cli_values *values, struct json_object **done_out, struct tern_error *error)
+{
+    struct json_object *inactive;
+    int r = request_simple(values->vm, "status", NULL, TIMEOUT_MS, done_out, error);
+
+    if (r != -ENOENT && r != -ECONNREFUSED)
+        return r;
+    inactive = json_object_new_object(); /* nobody there is an answer too */
+    json_object_object_add(inactive, "state", json_object_new_string("inactive"));
+    *done_out = json_of_done(true, inactive);
+    json_object_put(inactive);
+    return 0;
 }
 
 int cmd_status(const struct cli_invocation *invocation)
@@ -48,24 +63,11 @@ int cmd_status(const struct cli_invocation *invocation)
     const struct cli_values *values = invocation->values;
     struct json_object *done = NULL;
     struct tern_error error = {0};
-    int r;
+    int r = request_target(values, "the status is");
 
-    if (!values->vm == !values->qmp) {
-        error_set(&error, -EINVAL, "give one of them", "the status is of a --vm or of a QEMU at --qmp");
-        return say_usage(&error);
-    }
-    if (values->qmp)
-        return qemu_status(values);
-    r = request_simple(values->vm, "status", NULL, TIMEOUT_MS, &done, &error);
-
-    if (r == -ENOENT || r == -ECONNREFUSED) { /* nobody there is an answer too */
-        struct json_object *inactive = json_object_new_object();
-
-        json_object_object_add(inactive, "state", json_object_new_string("inactive"));
-        done = json_of_done(true, inactive);
-        json_object_put(inactive);
-        r = 0;
-    }
+    if (r)
+        return r;
+    r = values->qmp ? qemu_status(values, &done, &error) : vm_status(values, &done, &error);
     if (values->json)
         request_print_json(r ? &error : NULL, done);
     else if (r)

@@ -39,15 +39,23 @@ static const struct command commands[CLI_COMMANDS] = {
          cmd_receive},
     [CLI_STATUS] = {"status", "--vm SOCK | --qmp SOCK [--json]",
                     "say whether a VM is inactive, active or paused, and how its migration goes", NULL, cmd_status},
-    [CLI_PAUSE] = {"pause", "--vm SOCK", "stop the guest's virtual CPUs", NULL, cmd_pause},
-    [CLI_CONT] = {"cont", "--vm SOCK", "let a paused guest go on", NULL, cmd_cont},
-    [CLI_CANCEL] = {"cancel", "--vm SOCK", "give a migration up; the guest stays at the source", NULL, cmd_cancel},
-    [CLI_RESOLVE] = {"resolve", "--vm SOCK --owner here|there", "say who owns a guest whose handover is in doubt",
+    [CLI_PAUSE] = {"pause", "--vm SOCK | --qmp SOCK", "stop the guest's virtual CPUs", NULL, cmd_pause},
+    [CLI_CONT] = {"cont", "--vm SOCK | --qmp SOCK", "let a paused guest go on", NULL, cmd_cont},
+    [CLI_CANCEL] = {"cancel", "--vm SOCK | --qmp SOCK", "give a migration up; the guest stays at the source", NULL,
+                    cmd_cancel},
+    [CLI_RESOLVE] = {"resolve", "--vm SOCK | --qmp SOCK --owner here|there",
+                     "say who owns a guest whose handover is in doubt",
                      "Ask 'tern status' at both ends first. If the other side runs the guest, the owner is there.\n"
-                     "Running it at both ends destroys it: say 'here' at one end only.\n",
+                     "Running it at both ends destroys it: say 'here' at one end only.\n"
+                     "Of a QEMU: here lets it run its guest, there ends it.\n",
                      cmd_resolve},
     [CLI_VERIFY] = {"verify", "--vm SOCK", "check the whole memory of a payload guest", NULL, cmd_verify},
     [CLI_QUIT] = {"quit", "--vm SOCK", "end a VM process and its guest", NULL, cmd_quit},
+    [CLI_DOCTOR] =
+        {"doctor", "[--plan [--memory SIZE] [--lanes N]] [--json]", "say what this host can do for tern",
+         "NUMA nodes, RDMA devices, limits and what the kernel offers, with hints where something is missing.\n"
+         "With --plan: which worker would send what from where.\n",
+         cmd_doctor},
 };
 
 const char *cli_command_name(unsigned command)
@@ -126,7 +134,8 @@ static int run_command(int command, int argc, char **argv)
         return help_command(command);
     cli_values_init(&values);
     if (options_read(&cli_options, (unsigned)command, argc, argv, &texts, &error) ||
-        options_apply(&cli_options, (unsigned)command, &texts, &values, &error)) {
+        options_apply(&cli_options, (unsigned)command, &texts, &values, &error) ||
+        migration_values_check(&values.migration, &error)) {
         snprintf(hint, sizeof(hint), "'tern %s --help' lists the options", commands[command].name);
         if (!*error.hint || !strncmp(error.hint, "--help", 6))
             snprintf(error.hint, sizeof(error.hint), "%s", hint);

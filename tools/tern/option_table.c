@@ -11,7 +11,9 @@
 #define SOURCE     (BIT(CLI_MIGRATE) | BIT(CLI_REQUEST_MIGRATE))
 #define RECEIVES   (BIT(CLI_VM_RECEIVE) | BIT(CLI_RECEIVE))
 #define BOTH_SIDES (SOURCE | RECEIVES)
-#define OF_QEMU    (BIT(CLI_MIGRATE) | BIT(CLI_RECEIVE) | BIT(CLI_STATUS))
+#define OF_QEMU                                                                                                        \
+    (BIT(CLI_MIGRATE) | BIT(CLI_RECEIVE) | BIT(CLI_STATUS) | BIT(CLI_PAUSE) | BIT(CLI_CONT) | BIT(CLI_CANCEL) |        \
+     BIT(CLI_RESOLVE))
 #define AT(member) .offset = offsetof(struct cli_values, member)
 #define GIB        (1ull << 30)
 #define MIB        (1ull << 20)
@@ -39,6 +41,15 @@ static const struct option_spec specs[] = {
      .commands = BIT(CLI_MIGRATE),
      .group = "Options",
      .help = "with --qmp: leave the source's QEMU there, stopped, when its guest runs at the destination"},
+    {.name = "nice",
+     .argument = "N",
+     .kind = OPTION_NUMBER,
+     AT(nice),
+     .max = 19,
+     .commands = BIT(CLI_MIGRATE) | BIT(CLI_RECEIVE),
+     .group = "Options",
+     .help = "with --qmp: niceness of the copying while the guest runs (15), so that it does not take the CPU from "
+             "guests; 0: like any other process. From the fourth round on, and when the guest is stopped, it is 0"},
     {.name = "control",
      .argument = "SOCK",
      .kind = OPTION_TEXT,
@@ -82,13 +93,37 @@ static const struct option_spec specs[] = {
      .group = "Migration",
      .help = "port for an address that names none (7471)"},
     MIGRATION_OPTIONS(struct cli_values, migration, SOURCE, BOTH_SIDES),
+    {.name = "numa-map",
+     .argument = "SOURCE:HERE[,...]",
+     .kind = OPTION_TEXT,
+     AT(migration.numa_map),
+     .commands = RECEIVES,
+     .group = "Migration",
+     .help =
+         "on which NUMA node here memory of the source's node goes, like 0:1,1:0 (the same number, else interleaved); "
+         "memory whose owner bound it stays as it is"},
+    {.name = "plan",
+     .kind = OPTION_FLAG,
+     AT(plan),
+     .commands = BIT(CLI_DOCTOR),
+     .group = "Options",
+     .help = "show which worker would send what from where, for a guest whose memory lies evenly on the nodes"},
+    {.name = "lanes",
+     .argument = "N",
+     .kind = OPTION_NUMBER,
+     AT(migration.lanes),
+     .min = 1,
+     .max = LINK_LANES_MAX,
+     .commands = BIT(CLI_DOCTOR),
+     .group = "Options",
+     .help = "with --plan: lanes, each with its worker (chosen)"},
     {.name = "memory",
      .argument = "SIZE",
      .kind = OPTION_SIZE,
      AT(memory_bytes),
      .min = 2 * MIB,
      .max = 16384 * GIB,
-     .commands = VM_PROCESS,
+     .commands = VM_PROCESS | BIT(CLI_DOCTOR),
      .group = "Guest",
      .help = "guest memory (512M)"},
     {.name = "payload",
@@ -196,7 +231,7 @@ static const struct option_spec specs[] = {
     {.name = "json",
      .kind = OPTION_FLAG,
      AT(json),
-     .commands = ASKS_VM | VM_PROCESS | RECEIVES,
+     .commands = ASKS_VM | VM_PROCESS | RECEIVES | BIT(CLI_DOCTOR),
      .group = "Output",
      .help = "one JSON object a line on stdout"},
     {.name = "quiet",
@@ -219,6 +254,7 @@ void cli_values_init(struct cli_values *values)
         .fill_bytes = CLI_UNSET,
         .working_set_bytes = CLI_UNSET,
         .dirty_pages_ps = 5000,
+        .nice = CLI_UNSET,
         .seed = 1,
     };
     migration_values_init(&values->migration);

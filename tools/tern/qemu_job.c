@@ -2,39 +2,36 @@
 #include "tools/tern/qemu_job.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "tools/common/report.h"
-#include "tools/qemu/migration_status.h"
-#include "tools/qemu/qemu_vm.h"
-#include "tools/tern/render.h"
+#include "tools/common/signals.h"
+#include "tools/tern/priority.h"
+#include "tools/tern/qemu_job_internal.h"
 #include "tools/tern/request.h"
 #include "tools/tern/say.h"
 #include "tools/tern/tell.h"
 #include "transport/error.h"
 
-struct qemu_job {
-    const struct cli_values *values;
-    enum tern_side side;
-    struct qemu_vm *vm;
-    struct tern_options options;
-    struct tern_source *source;
-    struct tern_destination *destination;
-    struct tern_result result;
-    struct tern_error error;
-    int code;
-    struct render render;
-    int signal_fd, ended_fd;
-};
+#define NICE_DEFAULT 15
+#define HURRY_ROUND  3 /* after that many the guest writes so fast that copying must not lag behind */
 
 /* ---- in the engine's threads ---- */
+
+/* Once the guest stands still, or if it is to be caught up with. */
+static void hurry(struct qemu_job *job, const struct tern_event *event)
+{
+    bool stands_still = event->kind == TERN_EVENT_PHASE && event->phase >= TERN_PHASE_STOP_AND_COPY;
+    bool writes_fast = event->kind == TERN_EVENT_ROUND && event->round >= HURRY_ROUND;
+
+    if (!job->lowered || (!stands_still && !writes_fast))
+        return;
+    priority_restore();
+    job->lowered = false;
+}
 
 static void print_json(struct json_object *object)
 {
@@ -47,6 +44,8 @@ static void on_event(void *opaque, const struct tern_event *event)
     struct qemu_job *job = opaque;
     struct json_object *object = json_of_event(event);
 
+    hurry(job, event);
+    ongoing_note(&job->ongoing, event);
     if (!job->values->quiet && job->values->json)
         print_json(object);
     else if (!job->values->quiet && (job->side == TERN_SIDE_SOURCE || event->kind == TERN_EVENT_WARNING))
@@ -57,62 +56,36 @@ static void on_event(void *opaque, const struct tern_event *event)
 static void *run_engine(void *opaque)
 {
     struct qemu_job *job = opaque;
-    uint64_t one = 1;
-    ssize_t n;
 
     job->code = job->source ? tern_source_run(job->source, &job->result, &job->error)
                             : tern_destination_run(job->destination, &job->result, &job->error);
-    n = write(job->ended_fd, &one, sizeof(one));
-    (void)n;
+    atomic_store(&job->ended, true);
+    control_server_wake(job->server);
     return NULL;
 }
 
 /* ---- in ours ---- */
 
-/* Signals are taken from a descriptor, in this thread only; made before any other thread. */
-static int open_descriptors(struct qemu_job *job, struct tern_error *error)
+void qemu_job_cancel(struct qemu_job *job)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    job->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    job->ended_fd = eventfd(0, EFD_CLOEXEC);
-    if (job->signal_fd < 0 || job->ended_fd < 0)
-        return error_set(error, -errno, NULL, "cannot make a descriptor: %s", strerror(errno));
-    return 0;
-}
-
-static void take_signal(struct qemu_job *job)
-{
-    struct signalfd_siginfo taken;
-
-    if (read(job->signal_fd, &taken, sizeof(taken)) != sizeof(taken))
-        return;
     if (job->source)
         tern_source_cancel(job->source);
     else
         tern_destination_cancel(job->destination);
 }
 
-static int run(struct qemu_job *job)
+static void run(struct qemu_job *job)
 {
-    struct pollfd p[2] = {{.fd = job->signal_fd, .events = POLLIN}, {.fd = job->ended_fd, .events = POLLIN}};
     pthread_t thread;
     int r = pthread_create(&thread, NULL, run_engine, job);
 
-    if (r)
-        return error_set(&job->error, -r, NULL, "cannot start a thread: %s", strerror(r));
-    while (!p[1].revents) {
-        poll(p, 2, -1);
-        if (p[0].revents)
-            take_signal(job);
+    if (r) {
+        error_set(&job->error, -r, NULL, "cannot start a thread: %s", strerror(r));
+        return;
     }
+    qemu_serve(job);
     pthread_join(thread, NULL);
     render_end(&job->render);
-    return job->code;
 }
 
 static int open_session(struct qemu_job *job)
@@ -135,22 +108,26 @@ static int open_session(struct qemu_job *job)
 
 static const char *state_of(const struct qemu_job *job)
 {
-    if (job->result.outcome == TERN_OUTCOME_IN_DOUBT)
-        return "paused";
-    if (job->side == TERN_SIDE_DESTINATION)
-        return job->result.outcome == TERN_OUTCOME_MIGRATED ? "active" : "inactive";
-    return job->result.outcome == TERN_OUTCOME_MIGRATED ? "inactive" : "active";
+    bool migrated = job->result.outcome == TERN_OUTCOME_MIGRATED;
+
+    if (job->side == TERN_SIDE_SOURCE && migrated)
+        return "inactive";
+    if (job->side == TERN_SIDE_DESTINATION && job->result.outcome == TERN_OUTCOME_FAILED)
+        return "inactive";
+    return job->runs ? "active" : "paused";
 }
 
 /* The destination has its own few words for people; a source's end is told as that of any other. */
 static int tell(struct qemu_job *job, struct json_object *done)
 {
     const struct cli_values *values = job->values;
-    char to[HOST_PORT_TEXT_BYTES];
+    char to[HOST_PORT_TEXT_BYTES], nodes[512];
 
     if (job->side == TERN_SIDE_DESTINATION && !values->json && job->result.outcome == TERN_OUTCOME_MIGRATED) {
         if (!values->quiet)
             printf("the guest runs here, received from %s over %s\n", job->result.peer, job->result.transport);
+        if (!values->quiet && *report_nodes(&job->result, nodes, sizeof(nodes)))
+            printf("its memory by NUMA node: %s\n", nodes);
         return CLI_EXIT_OK;
     }
     if (job->side == TERN_SIDE_DESTINATION && !values->json) {
@@ -161,14 +138,43 @@ static int tell(struct qemu_job *job, struct json_object *done)
     return tell_migration(values, to, done, &job->error);
 }
 
-static int conclude(struct qemu_job *job)
+/* For how long tern held QEMU still is to be known, and so is why a migration had so much to send. */
+static void add_tracking_cost(struct qemu_job *job, struct json_object *members)
 {
-    struct json_object *members = json_of_result(&job->result), *done, *event;
+    struct remote_tracker_cost cost;
+    struct tern_event event = {.kind = TERN_EVENT_WARNING};
+    char text[160];
+
+    if (job->side != TERN_SIDE_SOURCE)
+        return;
+    cost = qemu_vm_tracking_cost(job->vm);
+    json_object_object_add(members, "held_still_ms", json_of_ms(cost.stopped_ns));
+    if (!cost.n_distrusted)
+        return;
+    snprintf(text, sizeof(text), "this host was short of memory: in %u rounds every page counted as written",
+             cost.n_distrusted);
+    event.text = text;
+    on_event(job, &event);
+}
+
+/* The members of done: while the VM is still there to be asked. */
+static struct json_object *describe_end(struct qemu_job *job)
+{
+    struct json_object *members;
+
+    job->runs = qemu_vm_runs(job->vm);
+    members = json_of_result(&job->result);
+    json_object_object_add(members, "state", json_object_new_string(state_of(job)));
+    add_tracking_cost(job, members);
+    return members;
+}
+
+static int conclude(struct qemu_job *job, struct json_object *members)
+{
     bool ok = job->result.outcome == TERN_OUTCOME_MIGRATED;
+    struct json_object *done = json_of_done(ok, members), *event;
     int status;
 
-    json_object_object_add(members, "state", json_object_new_string(state_of(job)));
-    done = json_of_done(ok, members);
     if (job->values->json && !ok) {
         event = json_of_error(&job->error);
         print_json(event);
@@ -178,7 +184,6 @@ static int conclude(struct qemu_job *job)
         print_json(done);
     status = tell(job, done);
     json_object_put(done);
-    json_object_put(members);
     return status;
 }
 
@@ -192,26 +197,49 @@ static int cannot(const struct qemu_job *job)
     return CLI_EXIT_FAILED;
 }
 
+/* The other side has the guest, or is told that it stays there. */
+static void leave(struct qemu_job *job)
+{
+    bool migrated = job->result.outcome == TERN_OUTCOME_MIGRATED;
+    struct tern_error error = {0};
+
+    if (job->side == TERN_SIDE_DESTINATION && job->result.outcome == TERN_OUTCOME_FAILED)
+        qemu_vm_leave(job->vm, false, NULL);
+    if (job->side == TERN_SIDE_SOURCE && migrated && qemu_vm_leave(job->vm, job->values->keep_source, &error))
+        fprintf(stderr, "warning: the source's QEMU is still there, its guest stopped: %s\n", error.message);
+}
+
 static void release(struct qemu_job *job)
 {
     tern_source_destroy(job->source);
     tern_destination_destroy(job->destination);
     qemu_vm_close(job->vm);
+    job->vm = NULL;
     if (job->signal_fd >= 0)
         close(job->signal_fd);
-    if (job->ended_fd >= 0)
-        close(job->ended_fd);
+}
+
+/* With --register ring or odp the guest may give pages back meanwhile, as over tcp. */
+static bool will_pin(const struct migration_values *values)
+{
+    return values->transport == TERN_TRANSPORT_VERBS &&
+           (values->registration == TERN_REGISTER_AUTO || values->registration == TERN_REGISTER_PIN);
 }
 
 static int start(struct qemu_job *job)
 {
-    int r = open_descriptors(job, &job->error);
+    int nice = job->values->nice == CLI_UNSET ? NICE_DEFAULT : (int)job->values->nice;
+    int r = signals_open(&job->signal_fd, &job->error);
 
     job->result.struct_bytes = sizeof(job->result);
     render_init(&job->render, stderr);
+    ongoing_init(&job->ongoing);
     if (!r)
-        r = qemu_vm_open(job->values->qmp, job->side, job->values->migration.transport != TERN_TRANSPORT_TCP, &job->vm,
-                         &job->error);
+        r = qemu_serve_open(job, &job->error);
+    if (!r)
+        r = qemu_vm_open(job->values->qmp, job->side, will_pin(&job->values->migration), &job->vm, &job->error);
+    if (!r) /* the guardian and the helpers are there already, the threads that copy are not */
+        job->lowered = nice && priority_lower(nice);
     if (!r)
         r = open_session(job);
     if (r)
@@ -219,86 +247,46 @@ static int start(struct qemu_job *job)
     return r;
 }
 
-int qemu_migrate(const struct cli_values *values)
+/* Whoever is told of the end finds QEMU and its sockets free. */
+static int finish(struct qemu_job *job, bool began)
 {
-    struct qemu_job job = {.values = values, .side = TERN_SIDE_SOURCE, .signal_fd = -1, .ended_fd = -1};
-    struct tern_error error = {0};
+    struct json_object *members = began ? describe_end(job) : NULL;
     int status;
 
-    if (start(&job)) {
-        status = cannot(&job);
-        release(&job);
-        return status;
-    }
-    run(&job);
-    if (job.result.outcome == TERN_OUTCOME_MIGRATED && qemu_vm_leave(job.vm, values->keep_source, &error))
-        fprintf(stderr, "warning: the source's QEMU is still there, its guest stopped: %s\n", error.message);
-    status = conclude(&job);
-    release(&job);
+    if (began)
+        leave(job);
+    release(job);
+    if (job->server)
+        control_server_hang_up(job->server);
+    status = began ? conclude(job, members) : cannot(job);
+    json_object_put(members);
+    qemu_serve_close(job);
+    ongoing_release(&job->ongoing);
     return status;
+}
+
+int qemu_migrate(const struct cli_values *values)
+{
+    struct qemu_job job = {.values = values, .side = TERN_SIDE_SOURCE, .signal_fd = -1};
+
+    if (start(&job))
+        return finish(&job, false);
+    run(&job);
+    return finish(&job, true);
 }
 
 int qemu_receive(const struct cli_values *values)
 {
-    struct qemu_job job = {.values = values, .side = TERN_SIDE_DESTINATION, .signal_fd = -1, .ended_fd = -1};
+    struct qemu_job job = {.values = values, .side = TERN_SIDE_DESTINATION, .signal_fd = -1};
     char at[HOST_PORT_TEXT_BYTES];
-    int status;
 
-    if (start(&job)) {
-        status = cannot(&job);
-        release(&job);
-        return status;
-    }
+    if (start(&job))
+        return finish(&job, false);
     host_port_text(values->listen.host, tern_destination_port(job.destination), at);
     if (!values->json && !values->quiet) {
         printf("waiting at %s for the guest of a QEMU\n", at);
         fflush(stdout);
     }
     run(&job);
-    status = conclude(&job);
-    release(&job);
-    return status;
-}
-
-/* QEMU's run states in our words. */
-static const char *state_name(const char *run_state)
-{
-    if (!strcmp(run_state, "running"))
-        return "active";
-    return !strcmp(run_state, "inmigrate") || !strcmp(run_state, "postmigrate") ? "inactive" : "paused";
-}
-
-int qemu_status(const struct cli_values *values)
-{
-    struct tern_error error = {0};
-    struct json_object *members = json_object_new_object(), *done;
-    struct qmp *qmp = NULL;
-    char state[32] = "", migration[32] = "";
-    int r = qmp_connect(values->qmp, QMP_TIMEOUT_MS, &qmp, &error);
-
-    if (r == -ENOENT || r == -ECONNREFUSED) /* nobody there is an answer too */
-        r = 0;
-    else if (!r)
-        r = qemu_run_state(qmp, state, &error);
-    if (!r && qmp)
-        r = migration_status(qmp, migration, NULL, &error);
-    qmp_close(qmp);
-    json_object_object_add(members, "state", json_object_new_string(*state ? state_name(state) : "inactive"));
-    if (*state) {
-        json_object_object_add(members, "qemu", json_object_new_string(state));
-        json_object_object_add(members, "qemu_migration", json_object_new_string(migration));
-    }
-    done = json_of_done(!r, r ? NULL : members);
-    if (values->json) {
-        request_print_json(r ? &error : NULL, done);
-    } else if (r) {
-        say_error(&error);
-    } else if (!values->quiet) {
-        puts(json_member_text(members, "state"));
-        if (*state)
-            printf("%-12s %s\n", "qemu", state);
-    }
-    json_object_put(done);
-    json_object_put(members);
-    return r ? CLI_EXIT_FAILED : CLI_EXIT_OK;
+    return finish(&job, true);
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A migration of an unmodified QEMU, run by this process itself. */
+/* A migration of an unmodified QEMU, run by this process itself. QEMU's QMP socket serves one client at a time, so
+ * while it runs this process answers for QEMU at a control socket beside that: PATH.tern (QEMU_CONTROL_SUFFIX). It is
+ * not the VM process's: that lives before and after its migrations and starts them on request, this one is a single
+ * migration.
+ */
 #ifndef TOOLS_TERN_QEMU_JOB_H
 #define TOOLS_TERN_QEMU_JOB_H
 
@@ -8,6 +12,5 @@
 /* Both return the exit status, having told how it ended. An interrupt cancels. */
 int qemu_migrate(const struct cli_values *values);
 int qemu_receive(const struct cli_values *values);
-int qemu_status(const struct cli_values *values);
 
 #endif

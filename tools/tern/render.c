@@ -110,6 +110,68 @@ static void row(FILE *out, const char *label, const char *value)
     fprintf(out, "  %-12s %s\n", label, value);
 }
 
+/* QEMU is held still once, or, where its kernel can do no better, for every look at its pages. */
+static void tracker_row(FILE *out, struct json_object *done)
+{
+    uint64_t held_ns = ns_of(done, "held_still_ms");
+    char text[LINE_BYTES], a[UNITS_TEXT_BYTES];
+
+    snprintf(text, sizeof(text), "%s%s%s%s", json_member_text(done, "tracker"), held_ns ? "; held QEMU still for " : "",
+             held_ns ? units_duration(held_ns, a) : "", held_ns ? " at most" : "");
+    row(out, "tracker", text);
+}
+
+/* Where memory lay here; the destination's own words say where it lies there. */
+static void numa_row(FILE *out, struct json_object *done)
+{
+    struct json_object *numa, *nodes;
+    char text[2 * LINE_BYTES], a[UNITS_TEXT_BYTES];
+    size_t used = 0;
+
+    if (!json_object_object_get_ex(done, "numa", &numa) || !json_object_object_get_ex(numa, "nodes", &nodes))
+        return;
+    for (size_t i = 0; i < json_object_array_length(nodes) && used + 64 < sizeof(text); i++) {
+        struct json_object *node = json_object_array_get_idx(nodes, i);
+
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%snode %lu: %s%s pages", i ? ", " : "",
+                                 (unsigned long)json_member_number(node, "node"),
+                                 json_member_flag(numa, "sampled") ? "about " : "",
+                                 units_count(json_member_number(node, "pages"), a));
+    }
+    row(out, "NUMA", text);
+}
+
+/* Of this side; nothing over tcp. */
+static void registration_row(FILE *out, struct json_object *done)
+{
+    uint64_t bytes = json_member_number(done, "registered_bytes"), ns = ns_of(done, "register_ms");
+    uint64_t ring = json_member_number(done, "ring_bytes"), peer = json_member_number(done, "peer_ring_bytes");
+    char text[2 * LINE_BYTES], a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES], c[UNITS_TEXT_BYTES], d[UNITS_TEXT_BYTES];
+
+    if (!bytes && !ring && !peer)
+        return;
+    snprintf(text, sizeof(text), "%s in %s of threads' time%s%s%s%s%s", units_size(bytes, a), units_duration(ns, b),
+             ring ? "; through a ring: here " : "", ring ? units_size(ring, c) : "",
+             peer ? (ring ? ", there " : "; through a ring: there ") : "", peer ? units_size(peer, d) : "",
+             ring || peer ? ", with a copy each" : "");
+    row(out, "registered", text);
+}
+
+/* What was chosen, and how; nothing over tcp. */
+static void tuning_row(FILE *out, struct json_object *done)
+{
+    uint64_t bytes = json_member_number(done, "write_bytes"), samples = json_member_number(done, "tune_samples");
+    char text[2 * LINE_BYTES], a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES];
+
+    if (!bytes)
+        return;
+    snprintf(text, sizeof(text), "up to %s each, %lu under way a lane, one completion in %lu (%lu samples in %s)",
+             units_size(bytes, a), (unsigned long)json_member_number(done, "queue_depth"),
+             (unsigned long)json_member_number(done, "signal_every"), (unsigned long)samples,
+             units_duration(ns_of(done, "tune_ms"), b));
+    row(out, "writes", text);
+}
+
 static void how_it_went(FILE *out, struct json_object *done)
 {
     char text[2 * LINE_BYTES], a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES], c[UNITS_TEXT_BYTES];
@@ -124,16 +186,19 @@ static void how_it_went(FILE *out, struct json_object *done)
     snprintf(text, sizeof(text), "%s%s%s, %lu lane%s%s%.128s%s", transport, *device ? " on " : "", device,
              (unsigned long)lanes, lanes == 1 ? "" : "s", *reason ? " (" : "", reason, *reason ? ")" : "");
     row(out, "transport", text);
-    row(out, "tracker", json_member_text(done, "tracker"));
+    tracker_row(out, done);
     snprintf(text, sizeof(text), "%s in %lu round%s, %s pages; %s pages of zeros were not sent",
              units_size(json_member_number(done, "bytes_sent"), a), (unsigned long)rounds, rounds == 1 ? "" : "s",
              units_count(json_member_number(done, "pages_sent"), b),
              units_count(json_member_number(done, "zero_pages"), c));
     row(out, "sent", text);
     row(out, "memory", units_size(json_member_number(done, "memory_bytes"), a));
+    numa_row(out, done);
     snprintf(text, sizeof(text), "%s; first round %s", units_rate(json_member_number(done, "mean_bps"), a),
              units_rate(json_member_number(done, "first_round_bps"), b));
     row(out, "mean rate", text);
+    registration_row(out, done);
+    tuning_row(out, done);
     row(out, "verified", json_member_flag(done, "verified") ? "every page, before the handover" : "no (--verify does)");
     snprintf(text, sizeof(text), "%s, %s of it to connect and prepare", units_duration(ns_of(done, "total_ms"), a),
              units_duration(ns_of(done, "setup_ms"), b));

@@ -167,21 +167,35 @@ void request_print_json(const struct tern_error *error, struct json_object *done
     json_object_put(last);
 }
 
+int request_target(const struct cli_values *values, const char *what)
+{
+    struct tern_error error;
+
+    if (!values->vm != !values->qmp)
+        return 0;
+    error_set(&error, -EINVAL, "give one of them", "%s of a --vm or of a QEMU at --qmp", what);
+    return say_usage(&error);
+}
+
+int request_tell(const struct cli_values *values, const struct tern_error *error, struct json_object *done)
+{
+    if (values->json)
+        request_print_json(error, done);
+    else if (error)
+        say_error(error);
+    else if (!values->quiet)
+        puts(json_member_text(done, *json_member_text(done, "message") ? "message" : "state"));
+    return error ? CLI_EXIT_FAILED : CLI_EXIT_OK;
+}
+
 int request_command(const struct cli_invocation *invocation, const char *command, struct json_object *members,
                     uint32_t timeout_ms)
 {
-    const struct cli_values *values = invocation->values;
     struct tern_error error = {0};
     struct json_object *done = NULL;
-    int r = request_simple(values->vm, command, members, timeout_ms, &done, &error);
+    int r = request_simple(invocation->values->vm, command, members, timeout_ms, &done, &error);
+    int status = request_tell(invocation->values, r ? &error : NULL, done);
 
-    if (values->json) {
-        request_print_json(r ? &error : NULL, done);
-    } else if (r) {
-        say_error(&error);
-    } else if (!values->quiet) {
-        puts(json_member_text(done, *json_member_text(done, "message") ? "message" : "state"));
-    }
     json_object_put(done);
-    return r ? CLI_EXIT_FAILED : CLI_EXIT_OK;
+    return status;
 }

@@ -34,6 +34,11 @@ int request_simple(const char *path, const char *command, struct json_object *me
 /* request_print_json: on stdout, the error's event unless NULL, then done; a missing done is made up. */
 void request_print_json(const struct tern_error *error, struct json_object *done);
 
+/* request_target: is it one of --vm and --qmp? Says so if not, and returns CLI_EXIT_USAGE; else 0.
+ * what     "a migration is", "the status is" */
+int request_target(const struct cli_values *values, const char *what);
+/* request_tell: print the message or the state (or JSON); return the exit status. error NULL: it is done */
+int request_tell(const struct cli_values *values, const struct tern_error *error, struct json_object *done);
 /* request_command: what most subcommands are: ask, print the state (or JSON), return the exit status. */
 int request_command(const struct cli_invocation *invocation, const char *command, struct json_object *members,
                     uint32_t timeout_ms);

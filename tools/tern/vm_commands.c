@@ -88,17 +88,17 @@ static int command_cont(struct vm_process *process, uint64_t client, struct json
 static int command_cancel(struct vm_process *process, uint64_t client, struct json_object *request,
                           struct tern_error *error)
 {
-    struct job *job = &process->job;
+    const struct job *job = &process->job;
+    int r;
 
     (void)request;
     if (job->kind != JOB_SOURCE && job->kind != JOB_DESTINATION)
         return error_set(error, -EALREADY, NULL, "nothing to cancel: no migration is under way, the guest is %s",
                          process_state(process));
-    if (job->n_cancel_clients == CONTROL_CLIENTS_MAX)
-        return error_set(error, -EBUSY, NULL, "too many wait for the cancelling already");
-    job->cancel_clients[job->n_cancel_clients++] = client;
-    job_cancel(process);
-    return 0;
+    r = ongoing_cancelled_by(&process->ongoing, client, error);
+    if (!r)
+        job_cancel(process);
+    return r;
 }
 
 static int command_migrate(struct vm_process *process, uint64_t client, struct json_object *request,
@@ -166,26 +166,6 @@ static int command_quit(struct vm_process *process, uint64_t client, struct json
     return 0;
 }
 
-static void add_migration(struct vm_process *process, struct json_object *done)
-{
-    struct job *job = &process->job;
-    struct json_object *migration;
-    struct tern_event event;
-
-    if (job->kind != JOB_SOURCE && job->kind != JOB_DESTINATION)
-        return;
-    pthread_mutex_lock(&process->lock);
-    event = job->event;
-    migration = job->has_event ? json_of_event(&event) : NULL;
-    pthread_mutex_unlock(&process->lock);
-    if (migration) {
-        json_object_object_del(migration, "event");
-        json_object_object_add(done, "migration", migration);
-    } else if (job->kind == JOB_DESTINATION) {
-        json_object_object_add(done, "waiting", json_object_new_string("for a source to connect"));
-    }
-}
-
 static int command_status(struct vm_process *process, uint64_t client, struct json_object *request,
                           struct tern_error *error)
 {
@@ -196,7 +176,8 @@ static int command_status(struct vm_process *process, uint64_t client, struct js
     (void)error;
     json_object_object_add(done, "state", json_object_new_string(process_state(process)));
     json_object_object_add(done, "in_doubt", json_object_new_boolean(process->in_doubt));
-    add_migration(process, done);
+    if (process->job.kind == JOB_SOURCE || process->job.kind == JOB_DESTINATION)
+        ongoing_describe(&process->ongoing, process->job.kind == JOB_SOURCE, done);
     process->ops->status(process->guest, guest);
     json_object_object_add(done, "guest", guest);
     if (*process->last)

@@ -13,31 +13,13 @@
 
 /* ---- in the job's thread, or in the engine's ---- */
 
-static void remember(struct vm_process *process, const struct tern_event *event)
-{
-    struct job *job = &process->job;
-
-    pthread_mutex_lock(&process->lock);
-    job->event = *event;
-    job->has_event = true;
-    if (event->transport)
-        snprintf(job->transport, sizeof(job->transport), "%s", event->transport);
-    if (event->device)
-        snprintf(job->device, sizeof(job->device), "%s", event->device);
-    job->event.transport = job->transport;
-    job->event.device = job->device;
-    job->event.text = NULL;
-    pthread_mutex_unlock(&process->lock);
-}
-
 static void on_event(void *opaque, const struct tern_event *event)
 {
     struct vm_process *process = opaque;
     struct json_object *object = json_of_event(event);
 
-    if (event->kind != TERN_EVENT_WARNING)
-        remember(process, event);
-    else if (!process->values->json && !process->values->quiet)
+    ongoing_note(&process->ongoing, event);
+    if (event->kind == TERN_EVENT_WARNING && !process->values->json && !process->values->quiet)
         fprintf(stderr, "warning: %s\n", event->text);
     if (process->job.kind == JOB_DESTINATION && event->kind == TERN_EVENT_PHASE && event->phase == TERN_PHASE_INITIATE)
         process_say(process, "a source has connected");
@@ -78,9 +60,8 @@ static void release_job(struct vm_process *process)
         process->engine->destination_destroy(job->destination);
     json_object_put(job->request);
     json_object_put(job->report);
-    pthread_mutex_lock(&process->lock);
+    ongoing_reset(&process->ongoing);
     *job = (struct job){.kind = JOB_NONE};
-    pthread_mutex_unlock(&process->lock);
 }
 
 static int launch(struct vm_process *process, enum job_kind kind, struct tern_error *error)
@@ -213,24 +194,6 @@ static void report_end(struct vm_process *process)
     json_object_put(members);
 }
 
-static void answer_cancels(struct vm_process *process)
-{
-    struct job *job = &process->job;
-    struct json_object *done = json_object_new_object();
-    struct tern_error error;
-
-    json_object_object_add(done, "outcome", json_object_new_string(outcome_name(job->result.outcome)));
-    json_object_object_add(done, "message",
-                           json_object_new_string(job->kind == JOB_SOURCE ? "cancelled; the guest stays at the source"
-                                                                          : "cancelled; nothing was received"));
-    error_set(&error, -EALREADY, NULL, "too late to cancel: the migration ended as %s",
-              outcome_name(job->result.outcome));
-    for (size_t i = 0; i < job->n_cancel_clients; i++)
-        control_server_answer(process->server, job->cancel_clients[i],
-                              job->result.outcome == TERN_OUTCOME_FAILED ? NULL : &error, done);
-    json_object_put(done);
-}
-
 static void conclude_source(struct vm_process *process)
 {
     const struct job *job = &process->job;
@@ -255,13 +218,15 @@ static void conclude_source(struct vm_process *process)
 static void conclude_destination(struct vm_process *process)
 {
     const struct job *job = &process->job;
-    char took[UNITS_TEXT_BYTES];
+    char took[UNITS_TEXT_BYTES], nodes[512];
 
     switch (job->result.outcome) {
     case TERN_OUTCOME_MIGRATED:
         process->inactive = false;
         process_say(process, "the guest runs here, received%s%s over %s in %s", *job->result.peer ? " from " : "",
                     job->result.peer, job->result.transport, units_duration(job->result.total_ns, took));
+        if (*report_nodes(&job->result, nodes, sizeof(nodes)))
+            process_say(process, "its memory by NUMA node: %s", nodes);
         break;
     case TERN_OUTCOME_IN_DOUBT:
         process->inactive = false;
@@ -299,7 +264,7 @@ void job_conclude(struct vm_process *process)
     else
         conclude_destination(process);
     report_end(process);
-    answer_cancels(process);
+    ongoing_answer_cancels(&process->ongoing, process->server, job->kind == JOB_SOURCE, job->result.outcome);
     snprintf(process->last, sizeof(process->last), "%s%s%s", outcome_name(job->result.outcome),
              job->result.outcome == TERN_OUTCOME_MIGRATED ? "" : ": ",
              job->result.outcome == TERN_OUTCOME_MIGRATED ? "" : job->error.message);

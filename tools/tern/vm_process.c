@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tools/common/report.h"
+#include "tools/common/signals.h"
 #include "tools/tern/say.h"
 #include "tools/tern/vm_process_internal.h"
 #include "transport/error.h"
@@ -52,22 +53,6 @@ void process_end(struct vm_process *process, int exit_status)
     process->exit_status = exit_status;
 }
 
-static int block_signals(int *fd_out)
-{
-    sigset_t set;
-    int fd;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0)
-        return -errno;
-    *fd_out = fd;
-    return 0;
-}
-
 int vm_process_create(const struct cli_values *values, const struct engine_ops *engine, struct vm_process **out,
                       struct tern_error *error)
 {
@@ -77,13 +62,12 @@ int vm_process_create(const struct cli_values *values, const struct engine_ops *
     if (!process)
         return error_set(error, -ENOMEM, NULL, "no memory for the VM process");
     pthread_mutex_init(&process->lock, NULL);
+    ongoing_init(&process->ongoing);
     process->values = values;
     process->engine = engine;
     process->signal_fd = -1;
-    r = block_signals(&process->signal_fd);
-    if (r)
-        error_set(error, r, NULL, "cannot make a signalfd: %s", strerror(-r));
-    else
+    r = signals_open(&process->signal_fd, error);
+    if (!r)
         r = control_server_create(values->control, &vm_handlers, process, &process->server, error);
     if (r) {
         vm_process_destroy(process);
@@ -187,5 +171,6 @@ void vm_process_destroy(struct vm_process *process)
     if (process->signal_fd >= 0)
         close(process->signal_fd);
     pthread_mutex_destroy(&process->lock);
+    ongoing_release(&process->ongoing);
     free(process);
 }

@@ -7,12 +7,12 @@
 #include <stdatomic.h>
 
 #include "tools/common/control_server.h"
+#include "tools/tern/ongoing.h"
 #include "tools/tern/vm_process.h"
 
 enum job_kind { JOB_NONE, JOB_SOURCE, JOB_DESTINATION, JOB_VERIFY };
 
-/* The one job. Written by the serving thread while no job's thread runs; while one does, by that thread, but for
- * the members under the process's lock. */
+/* The one job. Written by the serving thread while no job's thread runs; while one does, by that thread. */
 struct job {
     enum job_kind kind;
     pthread_t thread;
@@ -26,14 +26,6 @@ struct job {
     struct tern_error error;
     struct json_object *report; /* owned: a verification's */
     int code;
-    uint64_t cancel_clients[CONTROL_CLIENTS_MAX]; /* wait for the end of what they have cancelled */
-    size_t n_cancel_clients;
-
-    /* under the lock */
-    bool has_event;
-    struct tern_event event; /* the latest phase, round or progress */
-    char transport[TERN_NAME_BYTES];
-    char device[TERN_NAME_BYTES];
 };
 
 struct vm_process {
@@ -54,6 +46,7 @@ struct vm_process {
     struct json_object *migrated; /* owned */
     char last[512];               /* how the latest migration ended, for status */
     struct job job;
+    struct ongoing ongoing; /* of the job, if it is a migration */
     atomic_bool job_ended;
     atomic_bool guest_ended;
     pthread_mutex_t lock;

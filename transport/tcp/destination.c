@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "transport/clock.h"
@@ -21,13 +22,14 @@ struct receiver {
     uint32_t lane;
     int fd; /* -1: not connected yet */
     pthread_t thread;
-    uint32_t round; /* last fenced; the lock guards these two */
-    int ended;      /* -errno of the lane's end */
+    uint8_t header[FRAME_BYTES]; /* of the next frame */
+    uint32_t round;              /* last fenced; the lock guards these two */
+    int ended;                   /* -errno of the lane's end */
     struct tern_error error;
 };
 
 struct link_destination {
-    uint32_t n_lanes, n_connected;
+    uint32_t n_lanes, peer_timeout_ms;
     int connect_timeout_ms;
     struct receiver *receivers;
     struct tcp_region regions[LINK_REGIONS_MAX];
@@ -39,19 +41,26 @@ struct link_destination {
 
 /* ---- the receiver thread ---- */
 
-/* Exactly length bytes. The kernel copies into place; one call takes all that has arrived. */
-static int receive(int fd, uint8_t *to, uint64_t length)
+/* Exactly length bytes of payload, and then the next frame's header, in one call where it can be: there always comes
+ * another frame, a fence if nothing else. The kernel copies what has come into place meanwhile. */
+static int receive(struct receiver *receiver, uint8_t *to, uint64_t length)
 {
-    while (length) {
-        ssize_t n = recv(fd, to, length, MSG_WAITALL);
+    struct iovec iov[2] = {{to, length}, {receiver->header, FRAME_BYTES}};
+
+    while (iov[0].iov_len || iov[1].iov_len) {
+        struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
+        ssize_t n = recvmsg(receiver->fd, &message, MSG_WAITALL);
 
         if (n == 0)
             return -ECONNRESET;
         if (n < 0 && errno != EINTR)
             return -errno;
-        if (n > 0) {
-            to += n;
-            length -= (uint64_t)n;
+        for (int i = 0; i < 2 && n > 0; i++) {
+            size_t taken = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
+
+            iov[i].iov_base = (uint8_t *)iov[i].iov_base + taken;
+            iov[i].iov_len -= taken;
+            n -= (ssize_t)taken;
         }
     }
     return 0;
@@ -66,7 +75,7 @@ static int take_write(struct receiver *receiver, const struct frame *frame)
                          "tcp lane %u: a write of %llu bytes at %llu of region %u lies outside guest memory",
                          receiver->lane, (unsigned long long)frame->length_bytes,
                          (unsigned long long)frame->offset_bytes, frame->what);
-    return receive(receiver->fd, regions[frame->what].base + frame->offset_bytes, frame->length_bytes);
+    return receive(receiver, regions[frame->what].base + frame->offset_bytes, frame->length_bytes);
 }
 
 static int take_fence(struct receiver *receiver, const struct frame *frame)
@@ -83,18 +92,14 @@ static int take_fence(struct receiver *receiver, const struct frame *frame)
         pthread_cond_broadcast(&destination->changed);
     }
     pthread_mutex_unlock(&destination->lock);
-    return r;
+    return r ? r : receive(receiver, receiver->header, 0); /* no payload */
 }
 
+/* The frame whose header has come; returns with the header of the one after it. */
 static int take_frame(struct receiver *receiver)
 {
-    uint8_t bytes[FRAME_BYTES];
-    struct frame frame;
-    int r = receive(receiver->fd, bytes, sizeof(bytes));
+    struct frame frame = frame_decode(receiver->header);
 
-    if (r)
-        return r;
-    frame = frame_decode(bytes);
     switch (frame.type) {
     case FRAME_WRITE:
         return take_write(receiver, &frame);
@@ -124,6 +129,8 @@ static void *receiver_main(void *argument)
     struct link_destination *destination = receiver->destination;
     int r = await_taking(destination);
 
+    if (!r)
+        r = receive(receiver, receiver->header, 0);
     while (!r)
         r = take_frame(receiver);
     shutdown(receiver->fd, SHUT_RDWR);
@@ -154,6 +161,7 @@ int tcp_destination_open(const struct link_options *options, const struct sockad
         return error_set(error, -ENOMEM, NULL, "out of memory for %u lanes", options->n_lanes);
     }
     destination->n_lanes = options->n_lanes;
+    destination->peer_timeout_ms = options->peer_timeout_ms;
     destination->connect_timeout_ms = options->connect_timeout_ms;
     for (uint32_t i = 0; i < options->n_lanes; i++)
         destination->receivers[i] = (struct receiver){.destination = destination, .lane = i, .fd = -1};
@@ -186,7 +194,7 @@ static int adopt(struct link_destination *destination, uint32_t lane, int fd, st
         return error_set(error, -EINVAL, NULL, "lane %u of %u is not free", lane, destination->n_lanes);
     if (send(fd, &accepted, 1, MSG_NOSIGNAL | MSG_DONTWAIT) != 1)
         return error_set(error, -ECONNRESET, NULL, "lane %u closed at once", lane);
-    tcp_tune(fd);
+    tcp_tune(fd, destination->peer_timeout_ms);
     receiver = &destination->receivers[lane];
     receiver->fd = fd;
     r = -pthread_create(&receiver->thread, NULL, receiver_main, receiver);
@@ -194,7 +202,6 @@ static int adopt(struct link_destination *destination, uint32_t lane, int fd, st
         receiver->fd = -1;
         return error_set(error, r, NULL, "cannot start the receiver of lane %u: %s", lane, strerror(-r));
     }
-    destination->n_connected++;
     pthread_cond_broadcast(&destination->changed);
     return 0;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Lanes over TCP: the same one-sided contract, kept by a receiver thread that reads straight into guest memory. */
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 
 #include "transport/tcp/tcp.h"
 
-#define DEAD_PEER_MS 5000u
+#define PEER_TIMEOUT_MS 4000u
+#define LATER_MS        1000u
 
 static int usable(const struct link_options *options, const struct sockaddr *address, enum tern_side side,
                   char *device_out, size_t device_bytes, struct tern_error *error)
@@ -19,9 +21,11 @@ static int usable(const struct link_options *options, const struct sockaddr *add
     return 0;
 }
 
-void tcp_tune(int fd)
+/* With TCP_USER_TIMEOUT it is that which ends a connection whose keep-alives are not answered. source: tcp(7) */
+void tcp_tune(int fd, uint32_t peer_timeout_ms)
 {
-    unsigned int dead_ms = DEAD_PEER_MS;
+    uint64_t most_ms = (uint64_t)(peer_timeout_ms ? peer_timeout_ms : PEER_TIMEOUT_MS) + LATER_MS;
+    unsigned int dead_ms = most_ms < INT_MAX ? (unsigned int)most_ms : INT_MAX;
     int on = 1, idle_s = 2, interval_s = 1, probes = 3;
 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -35,6 +39,7 @@ void tcp_tune(int fd)
 const struct link_provider link_tcp = {
     .name = "tcp",
     .needs_registration = false,
+    .run_cost_bytes = 4096,
     .usable = usable,
     .source_open = tcp_source_open,
     .source_close = tcp_source_close,

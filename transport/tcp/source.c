@@ -37,7 +37,7 @@ struct lane {
 };
 
 struct link_source {
-    uint32_t n_lanes;
+    uint32_t n_lanes, peer_timeout_ms;
     struct lane *lanes;
     struct tcp_region regions[LINK_REGIONS_MAX];
     int abort_fd;
@@ -256,7 +256,7 @@ static int lane_open(struct link_source *source, uint32_t index, const struct so
     if (fd < 0)
         return error_set(error, -errno, NULL, "cannot make a socket for lane %u: %s", index, strerror(errno));
     source->lanes[index].fd = fd;
-    tcp_tune(fd);
+    tcp_tune(fd, source->peer_timeout_ms);
     r = lane_connect(source, fd, peer, deadline_ns);
     if (!r)
         r = lane_greet(source, fd, index, token, deadline_ns);
@@ -275,6 +275,7 @@ int tcp_source_open(const struct link_options *options, const struct sockaddr *p
 
     if (!source)
         return error_set(error, -ENOMEM, NULL, "out of memory for the lanes");
+    source->peer_timeout_ms = options->peer_timeout_ms;
     source->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     source->lanes = calloc(options->n_lanes, sizeof(*source->lanes));
     if (source->abort_fd < 0 || !source->lanes)

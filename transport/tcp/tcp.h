@@ -18,8 +18,9 @@ static inline bool tcp_inside(const struct tcp_region regions[LINK_REGIONS_MAX],
            length_bytes <= regions[region].length_bytes - offset_bytes;
 }
 
-/* Options of a lane's socket: no delay, and a vanished peer is noticed in seconds. */
-void tcp_tune(int fd);
+/* tcp_tune: options of a lane's socket: no delay, and a vanished peer is noticed.
+ * peer_timeout_ms  a second after this, so that the control channel, whose word is the better one, is first; 0: 4000 */
+void tcp_tune(int fd, uint32_t peer_timeout_ms);
 
 /* The source's half, in source.c. */
 int tcp_source_open(const struct link_options *options, const struct sockaddr *peer,

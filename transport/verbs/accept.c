@@ -7,16 +7,6 @@
 #include "transport/error.h"
 #include "transport/verbs/destination.h"
 
-int verbs_post_receives(struct rdma_cm_id *id, uint32_t n)
-{
-    struct ibv_recv_wr wr = {0}, *bad;
-    int r = 0;
-
-    while (n-- && !r)
-        r = ibv_post_recv(id->qp, &wr, &bad);
-    return -r;
-}
-
 static bool token_is_right(const struct link_destination *destination, const struct verbs_hello *hello)
 {
     uint8_t difference = 0;
@@ -27,20 +17,33 @@ static bool token_is_right(const struct link_destination *destination, const str
 }
 
 /* returns 0 or an errno */
-static int lane_accept(struct link_destination *destination, struct rdma_cm_id *id)
+static int lane_accept(struct link_destination *destination, struct rdma_cm_id *id, uint32_t rail, uint32_t lane)
 {
+    uint32_t slots = destination->slots.n, receives = verbs_receives_of(destination);
+    struct verbs_welcome welcome = {.slot_bytes = slots ? VERBS_SLOT_BYTES : 0,
+                                    .credits = slots ? slots - VERBS_SLOTS_FENCES : 0};
+    uint8_t bytes[VERBS_WELCOME_BYTES];
     struct ibv_qp_init_attr attributes = {
-        .send_cq = destination->cq,
-        .recv_cq = destination->cq,
-        .cap = {.max_send_wr = 1, .max_recv_wr = RECEIVES, .max_send_sge = 1, .max_recv_sge = 1},
+        .cap = {.max_send_wr = 2 * slots + 1, .max_recv_wr = receives, .max_send_sge = 1, .max_recv_sge = 1},
         .qp_type = IBV_QPT_RC,
     };
-    struct rdma_conn_param parameters = {.responder_resources = 1, .initiator_depth = 1, .rnr_retry_count = 6};
-    int r;
+    struct rdma_conn_param parameters = {.private_data = bytes,
+                                         .private_data_len = sizeof(bytes),
+                                         .responder_resources = 1,
+                                         .initiator_depth = 1,
+                                         .rnr_retry_count = 6};
+    int r = 0;
 
-    if (rdma_create_qp(id, destination->pd, &attributes))
+    verbs_welcome_encode(&welcome, bytes);
+    attributes.send_cq = attributes.recv_cq = destination->rails[rail].cq;
+    destination->lanes[lane].rail = rail;
+    r = verbs_slots_of_lane(destination, lane);
+    if (r)
+        return r;
+    if (rdma_create_qp(id, destination->pds[rail], &attributes))
         return errno ? errno : EIO;
-    r = -verbs_post_receives(id, RECEIVES);
+    for (uint32_t i = 0; i < receives && !r; i++)
+        r = -verbs_post_receive(destination, id, lane, i);
     if (!r && rdma_accept(id, &parameters))
         r = errno ? errno : EIO;
     if (r)
@@ -61,13 +64,14 @@ static enum verbs_reason reason_against(const struct link_destination *destinati
 }
 
 /* Who does not show the token of this link, or asks for a lane that is taken, is turned away and told why. */
-static void on_request(struct link_destination *destination, struct rdma_cm_id *id, const struct verbs_hello *hello)
+static void on_request(struct link_destination *destination, struct rdma_cm_id *id, uint32_t rail,
+                       const struct verbs_hello *hello)
 {
     struct verbs_refusal refusal = {.reason = reason_against(destination, hello)};
     uint8_t bytes[VERBS_REFUSAL_BYTES];
 
     if (!refusal.reason) {
-        refusal.code = lane_accept(destination, id);
+        refusal.code = lane_accept(destination, id, rail, hello->lane);
         if (!refusal.code) {
             id->context = &destination->lanes[hello->lane];
             destination->lanes[hello->lane].id = id;
@@ -87,6 +91,7 @@ int verbs_take_event(struct link_destination *destination)
     struct rdma_cm_event *event;
     enum rdma_cm_event_type type;
     struct rdma_cm_id *id;
+    uint32_t rail = 0;
     bool good;
 
     if (rdma_get_cm_event(destination->channel, &event))
@@ -95,9 +100,12 @@ int verbs_take_event(struct link_destination *destination)
     id = event->id;
     good = type == RDMA_CM_EVENT_CONNECT_REQUEST &&
            !verbs_hello_decode(event->param.conn.private_data, event->param.conn.private_data_len, &hello);
+    while (type == RDMA_CM_EVENT_CONNECT_REQUEST && rail + 1 < destination->n_rails &&
+           event->listen_id != destination->rails[rail].listener)
+        rail++;
     rdma_ack_cm_event(event);
     if (type == RDMA_CM_EVENT_CONNECT_REQUEST)
-        on_request(destination, id, good ? &hello : NULL);
+        on_request(destination, id, rail, good ? &hello : NULL);
     else if (type == RDMA_CM_EVENT_ESTABLISHED && id->context)
         ((struct target_lane *)id->context)->connected = true;
     else if ((type == RDMA_CM_EVENT_DISCONNECTED || type == RDMA_CM_EVENT_CONNECT_ERROR ||
@@ -141,7 +149,7 @@ int verbs_wait_lanes(struct link_destination *destination, struct tern_error *er
         for (uint32_t i = 0; i < destination->n_lanes; i++)
             n += destination->lanes[i].connected;
         if (n == destination->n_lanes)
-            return 0;
+            return verbs_slots_start(destination, false, true, error);
         r = verbs_sleep(-1, destination->channel->fd, destination->abort_fd, clock_left_ms(deadline_ns));
         if (r == -ECANCELED)
             return verbs_canceled(error);

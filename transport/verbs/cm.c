@@ -2,7 +2,9 @@
 /* What a lane shows when it connects, 28 of the 56 bytes that rdma_cm carries, little-endian:
  *   0 "TRNL" · 4 u32 version 1 · 8 u16 lane, u16 n_lanes · 12 token (16)
  * and what it is told when it is turned away, 12 bytes:
- *   0 "TRNR" · 4 u32 reason (enum verbs_reason) · 8 u32 errno, or 0 */
+ *   0 "TRNR" · 4 u32 reason (enum verbs_reason) · 8 u32 errno, or 0
+ * and what it is told when it is accepted, 12 bytes:
+ *   0 "TRNA" · 4 u32 payload bytes of a slot · 8 u32 slots that it may fill */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +17,7 @@
 
 #define MAGIC         "TRNL"
 #define MAGIC_REFUSAL "TRNR"
+#define MAGIC_WELCOME "TRNA"
 #define VERSION       1u
 
 /* The IB CM's own reasons in a rejection. source: IBTA vol. 1, 12.6.7.2 */
@@ -66,6 +69,28 @@ int verbs_refusal_decode(const uint8_t *bytes, size_t length, struct verbs_refus
     memcpy(words, bytes + 4, sizeof(words));
     out->reason = le32toh(words[0]);
     out->code = (int)(le32toh(words[1]) & 0xfff);
+    return 0;
+}
+
+void verbs_welcome_encode(const struct verbs_welcome *welcome, uint8_t bytes[VERBS_WELCOME_BYTES])
+{
+    uint32_t words[2] = {htole32(welcome->slot_bytes), htole32(welcome->credits)};
+
+    memcpy(bytes, MAGIC_WELCOME, 4);
+    memcpy(bytes + 4, words, sizeof(words));
+}
+
+int verbs_welcome_decode(const uint8_t *bytes, size_t length, struct verbs_welcome *out)
+{
+    uint32_t words[2];
+
+    if (!bytes || length < VERBS_WELCOME_BYTES || memcmp(bytes, MAGIC_WELCOME, 4))
+        return -EPROTO;
+    memcpy(words, bytes + 4, sizeof(words));
+    out->slot_bytes = le32toh(words[0]);
+    out->credits = le32toh(words[1]);
+    if (out->credits > VERBS_SLOTS_MAX || !out->credits != !out->slot_bytes || out->slot_bytes % VERBS_PAGE_BYTES)
+        return -EPROTO;
     return 0;
 }
 
@@ -147,7 +172,7 @@ static int other_event(const struct rdma_cm_event *event, enum rdma_cm_event_typ
 }
 
 int verbs_cm_wait(struct rdma_event_channel *channel, enum rdma_cm_event_type wanted, int abort_fd,
-                  uint64_t deadline_ns, struct tern_error *error)
+                  uint64_t deadline_ns, struct verbs_welcome *welcome, struct tern_error *error)
 {
     struct rdma_cm_event *event;
     int r;
@@ -163,6 +188,10 @@ int verbs_cm_wait(struct rdma_event_channel *channel, enum rdma_cm_event_type wa
             return error_set(error, r, NULL, "the link was aborted");
     }
     r = event->event == wanted ? 0 : other_event(event, wanted, error);
+    if (!r && welcome &&
+        verbs_welcome_decode(event->param.conn.private_data, event->param.conn.private_data_len, welcome))
+        r = error_set(error, -EPROTO, "both sides must run the same version of tern",
+                      "the destination accepted a lane with words that are not of this version");
     rdma_ack_cm_event(event);
     return r;
 }

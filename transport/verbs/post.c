@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Runs into chains of RDMA writes, and their completions. One work request in many is signalled: a quarter of the
- * queue, and the last of each chain, so that everything posted is covered by a completion to come. source:
- * ibv_post_send(3), ibv_get_cq_event(3) (arm, poll again, then sleep) */
+/* Runs into chains of RDMA writes, or of sends where the destination has a ring. One work request in many is signalled:
+ * a quarter of the queue, and the last of each chain, so that everything posted is covered by a completion to come.
+ * source: ibv_post_send(3) */
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
-#include "transport/address.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 #include "transport/verbs/verbs.h"
 
-#define CHAIN 32u
-#define POLL  16
+#define CHAIN      32u
+#define STARVED_NS 20000000000ull
 
 static int canceled(struct tern_error *error)
 {
@@ -21,114 +21,9 @@ static int canceled(struct tern_error *error)
 
 static uint32_t room(const struct verbs_lane *lane)
 {
-    return lane->depth - (uint32_t)(lane->posted - lane->completed);
-}
+    uint64_t under_way = lane->posted - lane->completed;
 
-/* ---- completions ---- */
-
-static const char *hint_for(enum ibv_wc_status status)
-{
-    switch (status) {
-    case IBV_WC_RETRY_EXC_ERR:
-        return "the destination or the network is gone: check both";
-    case IBV_WC_REM_ACCESS_ERR:
-    case IBV_WC_REM_INV_REQ_ERR:
-    case IBV_WC_REM_OP_ERR:
-    case IBV_WC_RNR_RETRY_EXC_ERR:
-    case IBV_WC_WR_FLUSH_ERR:
-        return "look at the destination's messages";
-    default:
-        return "look at the kernel's messages of both hosts";
-    }
-}
-
-static const char *peer_text(const struct verbs_lane *lane, char text[ADDRESS_TEXT_BYTES])
-{
-    return address_host_text(rdma_get_peer_addr(lane->id), text);
-}
-
-/* On an error the completion's status, number and vendor's code are all that is valid. source: ibv_poll_cq(3) */
-static int failed(struct verbs_lane *lane, const struct ibv_wc *wc, struct tern_error *error)
-{
-    const struct verbs_posted *what = &lane->ring[wc->wr_id % lane->depth];
-    const char *hint = hint_for(wc->status), *status = ibv_wc_status_str(wc->status);
-    char peer[ADDRESS_TEXT_BYTES];
-    struct link_key *key;
-
-    if (!what->length_bytes)
-        return error_set(error, -EREMOTEIO, hint, "lane %u to %s: a fence failed: %s (vendor error 0x%x)", lane->index,
-                         peer_text(lane, peer), status, wc->vendor_err);
-    key = &lane->source->regions[what->region].keys[what->offset_bytes / lane->source->chunk_bytes];
-    return error_set(
-        error, -EREMOTEIO, hint,
-        "lane %u to %s: a write of %llu bytes to region %u at 0x%llx (there at 0x%llx) failed: %s (vendor error 0x%x)",
-        lane->index, peer_text(lane, peer), (unsigned long long)what->length_bytes, what->region,
-        (unsigned long long)what->offset_bytes,
-        (unsigned long long)(key->address + what->offset_bytes % lane->source->chunk_bytes), status, wc->vendor_err);
-}
-
-static int reap(struct verbs_lane *lane, struct tern_error *error)
-{
-    struct ibv_wc wc[POLL];
-    int n;
-
-    while ((n = ibv_poll_cq(lane->cq, POLL, wc)) > 0)
-        for (int i = 0; i < n; i++) {
-            if (wc[i].status != IBV_WC_SUCCESS)
-                return failed(lane, &wc[i], error);
-            lane->completed = wc[i].wr_id + 1;
-        }
-    return n < 0 ? error_set(error, -EIO, NULL, "lane %u: cannot poll for completions", lane->index) : 0;
-}
-
-/* Disconnects and the like come here; everything else is stale. */
-static int look_at_cm(struct verbs_lane *lane, struct tern_error *error)
-{
-    struct rdma_cm_event *event;
-    char peer[ADDRESS_TEXT_BYTES];
-
-    while (!rdma_get_cm_event(lane->channel, &event)) {
-        enum rdma_cm_event_type type = event->event;
-
-        rdma_ack_cm_event(event);
-        if (type == RDMA_CM_EVENT_DISCONNECTED)
-            return error_set(error, -ENOTCONN, "look at the destination's messages",
-                             "lane %u to %s is down: the destination ended it", lane->index, peer_text(lane, peer));
-        if (type == RDMA_CM_EVENT_DEVICE_REMOVAL)
-            return error_set(error, -ENOTCONN, "bring the device back, and start the migration again",
-                             "lane %u to %s is down: its RDMA device was removed", lane->index, peer_text(lane, peer));
-    }
-    return 0;
-}
-
-static int sleep_for_completion(struct verbs_lane *lane, int timeout_ms, struct tern_error *error)
-{
-    struct ibv_cq *cq;
-    void *context;
-    uint64_t before = lane->completed;
-    int r;
-
-    if (ibv_req_notify_cq(lane->cq, 0))
-        return error_set(error, -EIO, NULL, "lane %u: cannot arm the completion queue", lane->index);
-    r = reap(lane, error); /* what came before it was armed makes no event */
-    if (r || lane->completed != before)
-        return r;
-    r = verbs_sleep(lane->completions->fd, lane->channel->fd, lane->source->abort_fd, timeout_ms);
-    if (r == -ECANCELED)
-        return canceled(error);
-    if (r)
-        return r;
-    r = look_at_cm(lane, error);
-    if (r) {
-        struct tern_error first = {0};
-
-        if (reap(lane, &first) && error) /* a failed write says more than the disconnect after it */
-            *error = first;
-        return r;
-    }
-    if (verbs_sleep(lane->completions->fd, -1, -1, 0) == 0 && !ibv_get_cq_event(lane->completions, &cq, &context))
-        ibv_ack_cq_events(cq, 1);
-    return 0;
+    return under_way < lane->window ? lane->window - (uint32_t)under_way : 0; /* a window may have become smaller */
 }
 
 /* ---- posting ---- */
@@ -141,35 +36,81 @@ static bool inside(const struct link_source *source, const struct link_run *run)
            run->length_bytes <= region->length_bytes - run->offset_bytes;
 }
 
-/* The next work request of lane->rest, cut at chunks and at the longest write. */
-static int next_write(struct verbs_lane *lane, struct ibv_send_wr *wr, struct ibv_sge *sge, uint64_t number,
-                      struct tern_error *error)
+/* Where the next piece of lane->rest goes, and how much of it at once. 0 bytes: there is no room yet. */
+static int next_length(const struct verbs_lane *lane, const struct verbs_region *region, uint64_t chunk,
+                       uint64_t *length_out, struct tern_error *error)
 {
-    struct link_source *source = lane->source;
-    struct link_run *rest = &lane->rest;
-    struct verbs_region *region = &source->regions[rest->region];
-    uint64_t chunk = rest->offset_bytes / source->chunk_bytes, within = rest->offset_bytes % source->chunk_bytes;
-    uint64_t length = source->chunk_bytes - within;
+    const struct link_source *source = lane->source;
+    const struct link_run *rest = &lane->rest;
+    uint64_t length = source->chunk_bytes - rest->offset_bytes % source->chunk_bytes;
 
-    if (!region->mrs[chunk])
+    if (!*verbs_mr(region, chunk, lane->rail) && !region->through_ring[chunk])
         return error_set(error, -EINVAL, NULL, "chunk %llu of region %u is not registered", (unsigned long long)chunk,
                          rest->region);
     if (length > rest->length_bytes)
         length = rest->length_bytes;
     if (length > source->write_bytes_max)
         length = source->write_bytes_max;
-    *sge = (struct ibv_sge){(uintptr_t)(region->base + rest->offset_bytes), (uint32_t)length, region->mrs[chunk]->lkey};
+    if (!region->keys[chunk].address) {
+        if (!lane->slot_bytes)
+            return error_set(error, -EPROTO, NULL, "the destination has neither a key nor a ring for chunk %llu",
+                             (unsigned long long)chunk);
+        if (length > lane->slot_bytes)
+            length = lane->slot_bytes;
+        if (!lane->credits)
+            length = 0;
+    }
+    *length_out = region->through_ring[chunk] ? verbs_ring_room(&lane->ring, length) : length;
+    return 0;
+}
+
+/* A piece that the destination copies: its place goes before it. */
+static void make_send(struct verbs_lane *lane, struct ibv_send_wr *wr, struct ibv_sge sge[2], uint32_t length)
+{
+    struct verbs_header *header = &lane->headers[wr->wr_id % lane->depth];
+
+    *header = (struct verbs_header){htole32(lane->rest.region), htole32(length), htole64(lane->rest.offset_bytes)};
+    sge[1] = sge[0];
+    sge[0] = (struct ibv_sge){(uintptr_t)header, sizeof(*header), lane->mr->lkey};
+    wr->num_sge = 2;
+    wr->opcode = IBV_WR_SEND;
+    lane->credits--;
+}
+
+/* The next work request of lane->rest, cut at chunks and at the longest write. returns 1, or 0: there is no room yet */
+static int next_write(struct verbs_lane *lane, struct ibv_send_wr *wr, struct ibv_sge sge[2], uint64_t number,
+                      struct tern_error *error)
+{
+    struct link_source *source = lane->source;
+    struct link_run *rest = &lane->rest;
+    struct verbs_region *region = &source->regions[rest->region];
+    uint64_t chunk = rest->offset_bytes / source->chunk_bytes, within = rest->offset_bytes % source->chunk_bytes;
+    const struct link_key *key = &region->keys[chunk];
+    const uint8_t *from = region->base + rest->offset_bytes;
+    uint64_t length = 0;
+    int r = next_length(lane, region, chunk, &length, error);
+
+    if (r || !length)
+        return r;
+    if (region->through_ring[chunk])
+        from = memcpy(verbs_ring_take(&lane->ring, length), from, length);
+    *sge =
+        (struct ibv_sge){(uintptr_t)from, (uint32_t)length,
+                         region->through_ring[chunk] ? lane->mr->lkey : (*verbs_mr(region, chunk, lane->rail))->lkey};
     *wr = (struct ibv_send_wr){
         .wr_id = number,
         .sg_list = sge,
         .num_sge = 1,
         .opcode = IBV_WR_RDMA_WRITE,
-        .wr.rdma = {.remote_addr = region->keys[chunk].address + within, .rkey = region->keys[chunk].rkey},
+        .wr.rdma = {.remote_addr = key->address + within, .rkey = key->rkey[lane->rail]},
     };
-    lane->ring[number % lane->depth] = (struct verbs_posted){rest->region, rest->offset_bytes, length};
+    if (!key->address)
+        make_send(lane, wr, sge, (uint32_t)length);
+    lane->sent[number % lane->depth] =
+        (struct verbs_posted){rest->region, region->through_ring[chunk], rest->offset_bytes, length};
     rest->offset_bytes += length;
     rest->length_bytes -= length;
-    return 0;
+    return 1;
 }
 
 static int hand_over(struct verbs_lane *lane, struct ibv_send_wr *chain, uint32_t n, struct tern_error *error)
@@ -179,16 +120,33 @@ static int hand_over(struct verbs_lane *lane, struct ibv_send_wr *chain, uint32_
 
     for (uint32_t i = 0; i < n; i++) {
         chain[i].next = i + 1 < n ? &chain[i + 1] : NULL;
-        if (i + 1 == n || chain[i].wr_id + 1 - lane->signalled >= lane->depth / 4) {
+        if (i + 1 == n || chain[i].wr_id + 1 - lane->signalled >= lane->signal_every) {
             chain[i].send_flags |= IBV_SEND_SIGNALED;
             lane->signalled = chain[i].wr_id + 1;
         }
     }
     r = ibv_post_send(lane->id->qp, chain, &bad);
-    if (r)
-        return error_set(error, -ENOTCONN, NULL, "lane %u: cannot post a write: %s", lane->index, strerror(r));
-    lane->posted += n;
-    return 0;
+    lane->posted += n; /* also of those that were not: who gives up the lane has all of them sent again */
+    lane->out |= r != 0;
+    return r ? error_set(error, -ENOTCONN, NULL, "lane %u: cannot post a write: %s", lane->index, strerror(r)) : 0;
+}
+
+/* Take the next run as lane->rest, if that is used up. returns 1, or 0: there is none */
+static int next_run(struct verbs_lane *lane, const struct link_run *runs, size_t n_runs, size_t *taken,
+                    struct tern_error *error)
+{
+    const struct link_run *run = &runs[*taken];
+
+    if (lane->rest.length_bytes)
+        return 1;
+    if (*taken == n_runs)
+        return 0;
+    if (!inside(lane->source, run))
+        return error_set(error, -EINVAL, NULL, "a run of %llu bytes at %llu lies outside region %u",
+                         (unsigned long long)run->length_bytes, (unsigned long long)run->offset_bytes, run->region);
+    lane->rest = *run;
+    (*taken)++;
+    return 1;
 }
 
 /* Post from the runs until they or the room end. *taken counts runs that are posted or in lane->rest. */
@@ -196,32 +154,25 @@ static int fill(struct verbs_lane *lane, const struct link_run *runs, size_t n_r
                 struct tern_error *error)
 {
     struct ibv_send_wr chain[CHAIN];
-    struct ibv_sge sges[CHAIN];
-    uint32_t n = 0, space = room(lane);
-    int r = 0;
+    struct ibv_sge sges[CHAIN][2];
+    int r = 1;
 
-    while (!r && n < space) {
-        if (!lane->rest.length_bytes) {
-            if (*taken == n_runs)
-                break;
-            if (!inside(lane->source, &runs[*taken])) {
-                r = error_set(error, -EINVAL, NULL, "a run of %llu bytes at %llu lies outside region %u",
-                              (unsigned long long)runs[*taken].length_bytes,
-                              (unsigned long long)runs[*taken].offset_bytes, runs[*taken].region);
-                break;
-            }
-            lane->rest = runs[(*taken)++];
+    while (r > 0) {
+        uint32_t n = 0, space = room(lane) < CHAIN ? room(lane) : CHAIN;
+
+        r = space > 0;
+        while (r > 0 && n < space) {
+            r = next_run(lane, runs, n_runs, taken, error);
+            if (r > 0)
+                r = next_write(lane, &chain[n], sges[n], lane->posted + n, error);
+            n += r > 0;
         }
-        r = next_write(lane, &chain[n], &sges[n], lane->posted + n, error);
-        n += !r;
-        if (n == CHAIN) {
-            r = hand_over(lane, chain, n, error);
-            n = 0;
-            space = room(lane);
+        if (n && r >= 0) {
+            int handed = hand_over(lane, chain, n, error);
+
+            r = handed ? handed : r;
         }
     }
-    if (n && !r)
-        r = hand_over(lane, chain, n, error);
     return r;
 }
 
@@ -234,10 +185,37 @@ int verbs_post(struct link_source *source, uint32_t index, const struct link_run
 
     if (atomic_load(&source->aborted))
         return canceled(error);
-    r = reap(lane, error);
+    r = verbs_reap(lane, error);
     if (!r)
         r = fill(lane, runs, n_runs, &taken, error);
     return r ? r : (int)taken;
+}
+
+/* Whatever the next run wants: the queue, the ring, a slot at the destination. */
+static bool has_room(const struct verbs_lane *lane)
+{
+    return room(lane) > lane->window / 4 && (!lane->ring.bytes || verbs_ring_room(&lane->ring, 1)) &&
+           (!lane->slot_bytes || lane->credits);
+}
+
+/* With no slot left and nothing under way, only the destination's word goes on from here, and nobody tells if it cannot
+ * come any more. */
+static int check_starved(struct verbs_lane *lane, struct tern_error *error)
+{
+    bool starved = lane->slot_bytes && !lane->credits && lane->completed == lane->posted;
+    uint64_t now_ns = clock_now_ns();
+
+    if (!starved)
+        lane->starved_ns = 0;
+    else if (!lane->starved_ns)
+        lane->starved_ns = now_ns;
+    else if (now_ns - lane->starved_ns > STARVED_NS) {
+        lane->out = true;
+        return error_set(error, -ETIME, "look at the destination's messages",
+                         "lane %u: the destination has given back nothing of its ring for %llu s", lane->index,
+                         STARVED_NS / 1000000000);
+    }
+    return 0;
 }
 
 int verbs_wait(struct link_source *source, uint32_t index, enum link_wait what, int timeout_ms,
@@ -248,16 +226,18 @@ int verbs_wait(struct link_source *source, uint32_t index, enum link_wait what, 
     size_t none = 0;
 
     for (;;) {
-        int r = atomic_load(&source->aborted) ? canceled(error) : reap(lane, error);
+        int r = atomic_load(&source->aborted) ? canceled(error) : verbs_reap(lane, error);
 
         if (!r)
             r = fill(lane, NULL, 0, &none, error);
         if (r)
             return r;
-        if (!lane->rest.length_bytes &&
-            (what == LINK_WAIT_ROOM ? room(lane) > lane->depth / 4 : lane->completed == lane->posted))
+        if (!lane->rest.length_bytes && (what == LINK_WAIT_ROOM ? has_room(lane) : lane->completed == lane->posted))
             return 0;
-        r = sleep_for_completion(lane, clock_left_ms(deadline_ns), error);
+        r = check_starved(lane, error);
+        if (r)
+            return r;
+        r = verbs_await_completion(lane, clock_left_ms(deadline_ns), error);
         if (r)
             return r;
     }
@@ -271,10 +251,10 @@ int verbs_fence(struct link_source *source, uint32_t index, uint32_t round, stru
 
     do {
         r = verbs_wait(source, index, LINK_WAIT_ROOM, 200, error);
-    } while (r == -ETIMEDOUT); /* bounded by abort and by the queue pair's own retries */
+    } while (r == -ETIMEDOUT); /* bounded by abort, the queue pair's own retries and STARVED_NS */
     if (r)
         return r;
     wr.wr_id = lane->posted;
-    lane->ring[wr.wr_id % lane->depth] = (struct verbs_posted){0};
+    lane->sent[wr.wr_id % lane->depth] = (struct verbs_posted){0};
     return hand_over(lane, &wr, 1, error);
 }

@@ -73,6 +73,43 @@ static int gid_address(const struct rdma_cm_id *id, int index, const struct sock
     return 0;
 }
 
+/* Link-local addresses need a scope that a peer cannot know. */
+static bool is_reachable(const struct sockaddr_storage *address, int family)
+{
+    return address->ss_family == family &&
+           (family == AF_INET || !IN6_IS_ADDR_LINKLOCAL(&((const struct sockaddr_in6 *)address)->sin6_addr));
+}
+
+int verbs_address_of(const char *device, int family, struct sockaddr_storage *out)
+{
+    struct ibv_device **devices = ibv_get_device_list(NULL);
+    struct ibv_gid_entry entries[GIDS_LISTED];
+    struct ibv_context *context = NULL;
+    struct sockaddr_storage address;
+    int r = -ENODEV;
+    ssize_t n = 0;
+
+    for (int i = 0; devices && devices[i] && !context; i++)
+        if (!strcmp(ibv_get_device_name(devices[i]), device))
+            context = ibv_open_device(devices[i]);
+    if (context) {
+        n = ibv_query_gid_table(context, entries, GIDS_LISTED, 0);
+        r = -EADDRNOTAVAIL;
+    }
+    for (ssize_t i = 0; i < n && r; i++) {
+        address_of_gid(&entries[i].gid, &address);
+        if (entries[i].gid_type == IBV_GID_TYPE_ROCE_V2 && is_reachable(&address, family)) {
+            *out = address;
+            r = 0;
+        }
+    }
+    if (context)
+        ibv_close_device(context);
+    if (devices)
+        ibv_free_device_list(devices);
+    return r;
+}
+
 /* One try; *id is owned by the caller in any case. */
 static int try_resolve(struct rdma_event_channel *channel, struct rdma_cm_id **id, struct sockaddr *from,
                        const struct sockaddr *peer, int abort_fd, uint64_t deadline_ns, struct tern_error *error)
@@ -86,7 +123,7 @@ static int try_resolve(struct rdma_event_channel *channel, struct rdma_cm_id **i
         return error_set(error, -errno, NULL, "cannot make an rdma_cm id: %s", strerror(errno));
     if (rdma_resolve_addr(*id, from, (struct sockaddr *)(uintptr_t)peer, timeout_ms))
         return -errno;
-    return verbs_cm_wait(channel, RDMA_CM_EVENT_ADDR_RESOLVED, abort_fd, deadline_ns, error);
+    return verbs_cm_wait(channel, RDMA_CM_EVENT_ADDR_RESOLVED, abort_fd, deadline_ns, NULL, error);
 }
 
 int verbs_resolve(const struct link_options *options, struct rdma_event_channel *channel, struct rdma_cm_id **id,

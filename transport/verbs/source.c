@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "transport/clock.h"
@@ -19,27 +20,62 @@ static int lane_queue_pair(struct verbs_lane *lane, struct tern_error *error)
 {
     struct link_source *source = lane->source;
     struct ibv_qp_init_attr attributes = {
-        .cap = {.max_send_wr = lane->depth, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1},
+        .cap = {.max_recv_wr = VERBS_SLOTS_MAX, .max_send_sge = 2, .max_recv_sge = 1},
         .qp_type = IBV_QPT_RC,
     };
+    struct ibv_pd **pd = &source->pds[lane->rail];
+    struct ibv_device_attr attr;
 
-    if (!source->pd)
-        source->pd = ibv_alloc_pd(lane->id->verbs);
+    if (ibv_query_device(lane->id->verbs, &attr))
+        return error_set(error, -EIO, NULL, "lane %u: cannot ask its device for its limits", lane->index);
+    lane->depth = lane->window = attributes.cap.max_send_wr = verbs_depth_for(&attr, lane->depth);
+    lane->signal_every = lane->depth / 4;
+    if (!*pd)
+        *pd = ibv_alloc_pd(lane->id->verbs);
     lane->completions = ibv_create_comp_channel(lane->id->verbs);
-    if (!source->pd || !lane->completions)
+    if (!*pd || !lane->completions)
         return error_set(error, -errno, NULL, "lane %u: no protection domain or completion channel: %s", lane->index,
                          strerror(errno));
-    lane->cq = ibv_create_cq(lane->id->verbs, (int)lane->depth + 1, NULL, lane->completions, 0);
+    lane->cq = ibv_create_cq(lane->id->verbs, (int)(lane->depth + VERBS_SLOTS_MAX) + 1, NULL, lane->completions, 0);
     if (!lane->cq)
         return error_set(error, -errno, NULL, "lane %u: no completion queue: %s", lane->index, strerror(errno));
     attributes.send_cq = attributes.recv_cq = lane->cq;
-    if (rdma_create_qp(lane->id, source->pd, &attributes))
+    if (rdma_create_qp(lane->id, *pd, &attributes))
         return error_set(error, -errno, NULL, "lane %u: no queue pair: %s", lane->index, strerror(errno));
+    lane->sent = calloc(lane->depth, sizeof(*lane->sent));
+    if (!lane->sent || verbs_post_credit_receives(lane, VERBS_SLOTS_MAX))
+        return error_set(error, -ENOMEM, NULL, "lane %u: no memory for its queue", lane->index);
+    return 0;
+}
+
+/* Headers for a destination with a ring, and the ring of this side, in one registered piece. */
+static int lane_memory(struct verbs_lane *lane, struct tern_error *error)
+{
+    const struct link_source *source = lane->source;
+    bool has_ring = source->registration == LINK_REGISTER_AUTO || source->registration == LINK_REGISTER_RING;
+    uint64_t headers = (lane->depth * sizeof(*lane->headers) + VERBS_PAGE_BYTES - 1) / VERBS_PAGE_BYTES;
+
+    headers *= VERBS_PAGE_BYTES;
+    if (has_ring)
+        lane->ring.bytes = verbs_ring_bytes_for(verbs_memlock_bytes(), source->n_lanes);
+    lane->memory_bytes = headers + lane->ring.bytes;
+    lane->memory = mmap(NULL, lane->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (lane->memory == MAP_FAILED) {
+        lane->memory = NULL;
+        return error_set(error, -ENOMEM, NULL, "lane %u: out of memory for its ring", lane->index);
+    }
+    lane->headers = lane->memory;
+    lane->ring.base = (uint8_t *)lane->memory + headers;
+    lane->mr = ibv_reg_mr(source->pds[lane->rail], lane->memory, lane->memory_bytes, 0);
+    if (!lane->mr || (source->registration == LINK_REGISTER_RING && !lane->ring.bytes))
+        return verbs_cannot_register(lane->mr ? VERBS_RING_BYTES_MIN : lane->memory_bytes, lane->mr ? ENOMEM : errno,
+                                     error);
     return 0;
 }
 
 static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
 {
+    struct verbs_welcome welcome;
     struct verbs_hello hello = {.lane = lane->index, .n_lanes = lane->source->n_lanes};
     uint8_t bytes[VERBS_HELLO_BYTES], ack_timeout = ACK_TIMEOUT;
     struct rdma_conn_param parameters = {.private_data = bytes,
@@ -48,13 +84,19 @@ static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_
                                          .initiator_depth = 1,
                                          .retry_count = RETRIES,
                                          .rnr_retry_count = RNR_RETRIES};
+    int r;
 
     memcpy(hello.token, token, sizeof(hello.token));
     verbs_hello_encode(&hello, bytes);
     rdma_set_option(lane->id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &ack_timeout, sizeof(ack_timeout));
     if (rdma_connect(lane->id, &parameters))
         return error_set(error, -errno, NULL, "lane %u: cannot connect: %s", lane->index, strerror(errno));
-    return verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ESTABLISHED, lane->source->abort_fd, deadline_ns, error);
+    r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ESTABLISHED, lane->source->abort_fd, deadline_ns, &welcome, error);
+    if (r)
+        return r;
+    lane->slot_bytes = welcome.slot_bytes;
+    lane->credits = lane->credits_max = welcome.credits;
+    return 0;
 }
 
 static int lane_open(struct verbs_lane *lane, const struct link_options *options, const struct sockaddr *peer,
@@ -63,17 +105,18 @@ static int lane_open(struct verbs_lane *lane, const struct link_options *options
     struct link_source *source = lane->source;
     int r;
 
-    lane->ring = calloc(lane->depth, sizeof(*lane->ring));
     lane->channel = verbs_channel();
-    if (!lane->ring || !lane->channel)
+    if (!lane->channel)
         return error_set(error, -errno, NULL, "lane %u: no rdma_cm channel: %s", lane->index, strerror(errno));
     r = verbs_resolve(options, lane->channel, &lane->id, peer, source->abort_fd, deadline_ns, error);
     if (!r && rdma_resolve_route(lane->id, clock_left_ms(deadline_ns)))
         r = error_set(error, -errno, NULL, "lane %u: no route: %s", lane->index, strerror(errno));
     if (!r)
-        r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ROUTE_RESOLVED, source->abort_fd, deadline_ns, error);
+        r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ROUTE_RESOLVED, source->abort_fd, deadline_ns, NULL, error);
     if (!r)
         r = lane_queue_pair(lane, error);
+    if (!r)
+        r = lane_memory(lane, error);
     if (!r)
         r = lane_handshake(lane, token, deadline_ns, error);
     return r;
@@ -93,17 +136,54 @@ static void lane_close(struct verbs_lane *lane)
         rdma_destroy_id(lane->id);
     if (lane->channel)
         rdma_destroy_event_channel(lane->channel);
-    free(lane->ring);
+    if (lane->memory)
+        munmap(lane->memory, lane->memory_bytes);
+    free(lane->sent);
 }
 
 static void choose_sizes(struct link_source *source, const struct link_options *options)
 {
     source->n_lanes = options->n_lanes;
     source->chunk_bytes = options->chunk_bytes;
+    source->registration = options->registration;
     source->write_bytes_max = options->write_bytes_max ? options->write_bytes_max : VERBS_WRITE_BYTES_MAX;
     for (uint32_t i = 0; i < source->n_lanes; i++)
         source->lanes[i] = (struct verbs_lane){
             .source = source, .index = i, .depth = options->queue_depth ? options->queue_depth : VERBS_DEPTH_DEFAULT};
+}
+
+/* The destination's rails that a device of this side reaches; the first is the one that was agreed on. */
+static uint32_t find_rails(const struct link_options *options, uint32_t *order)
+{
+    uint32_t n = 0;
+
+    order[n++] = 0;
+    for (uint32_t i = 0; i < options->n_rails; i++) {
+        char device[VERBS_NAME_BYTES];
+
+        if (!verbs_usable(options, (const struct sockaddr *)&options->rails[i], TERN_SIDE_SOURCE, device,
+                          sizeof(device), NULL))
+            order[n++] = i + 1;
+    }
+    return n;
+}
+
+static int open_lanes(struct link_source *source, const struct link_options *options, const struct sockaddr *peer,
+                      const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+{
+    uint32_t order[LINK_RAILS_MAX], n_rails = find_rails(options, order);
+    int r = 0;
+
+    for (uint32_t i = 0; !r && i < source->n_lanes; i++) {
+        struct verbs_lane *lane = &source->lanes[i];
+
+        lane->rail = verbs_rail_of(i, order, n_rails);
+        r = lane_open(lane, options, lane->rail ? (const struct sockaddr *)&options->rails[lane->rail - 1] : peer,
+                      token, deadline_ns, error);
+        if (!r)
+            verbs_append_name(source->device, sizeof(source->device), ibv_get_device_name(lane->id->verbs->device));
+    }
+    return r;
 }
 
 int verbs_source_open(const struct link_options *options, const struct sockaddr *peer,
@@ -121,13 +201,12 @@ int verbs_source_open(const struct link_options *options, const struct sockaddr 
         r = error_set(error, -ENOMEM, NULL, "out of memory for %u lanes", options->n_lanes);
     else
         choose_sizes(source, options);
-    for (uint32_t i = 0; !r && i < source->n_lanes; i++)
-        r = lane_open(&source->lanes[i], options, peer, token, deadline_ns, error);
+    if (!r)
+        r = open_lanes(source, options, peer, token, deadline_ns, error);
     if (r) {
         verbs_source_close(source);
         return r;
     }
-    snprintf(source->device, sizeof(source->device), "%s", ibv_get_device_name(source->lanes[0].id->verbs->device));
     *out = source;
     return 0;
 }
@@ -144,8 +223,12 @@ void verbs_source_close(struct link_source *source)
             rdma_disconnect(source->lanes[i].id);
             rdma_destroy_qp(source->lanes[i].id);
         }
-    if (source->pd)
-        ibv_dealloc_pd(source->pd);
+    for (uint32_t i = 0; i < source->n_lanes; i++)
+        if (source->lanes[i].mr)
+            ibv_dereg_mr(source->lanes[i].mr);
+    for (uint32_t i = 0; i < LINK_RAILS_MAX; i++)
+        if (source->pds[i])
+            ibv_dealloc_pd(source->pds[i]);
     for (uint32_t i = 0; i < source->n_lanes; i++)
         lane_close(&source->lanes[i]);
     if (source->abort_fd >= 0)
@@ -166,7 +249,8 @@ int verbs_source_add(struct link_source *source, uint32_t region, void *base, ui
 
 int verbs_source_register_chunk(struct link_source *source, uint32_t region, uint64_t chunk, struct tern_error *error)
 {
-    return verbs_region_register(&source->regions[region], source->pd, chunk, source->chunk_bytes, 0, error);
+    return verbs_region_register(&source->regions[region], source->pds, chunk, source->chunk_bytes, 0,
+                                 source->registration, source->lanes[0].ring.bytes, error);
 }
 
 void verbs_source_set_key(struct link_source *source, uint32_t region, uint64_t chunk, struct link_key key)

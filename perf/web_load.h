@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Clients of a web server, all at once: each fetches one URL again and again, checks every body against the first one
+ * that came whole, and notes when it heard nothing. Each client is a thread with its own socket and report, so that no
+ * lock is taken while bytes come. HTTP/1.1 with or without keep-alive; bodies with Content-Length only. */
+#ifndef PERF_WEB_LOAD_H
+#define PERF_WEB_LOAD_H
+
+#include <stdint.h>
+
+#include "transport/tern_error.h"
+
+#define WEB_CLIENTS_MAX 1024u
+#define WEB_HOST_BYTES  256
+#define WEB_PATH_BYTES  1024
+
+struct web_url {
+    char host[WEB_HOST_BYTES];
+    char path[WEB_PATH_BYTES]; /* begins with a slash */
+    uint16_t port;
+};
+
+/* web_url_parse: "http://HOST[:PORT][/PATH]"; an IPv6 address in brackets. errors -EINVAL */
+int web_url_parse(const char *text, struct web_url *out, struct tern_error *error);
+
+/* What one client has seen. Times are since the load began. */
+struct web_client_report {
+    uint64_t bytes;      /* of bodies */
+    uint64_t bodies;     /* whole and right */
+    uint64_t damaged;    /* whole and wrong */
+    uint64_t failed;     /* connections refused, cut, or with another answer than 200 */
+    uint64_t silence_ns; /* the longest time between two bytes, from its first one on */
+    uint64_t silence_end_ns;
+    uint64_t *slot_bytes; /* of bodies, a slot */
+};
+
+struct web_load {
+    struct web_url url;
+    uint32_t n_clients;
+    uint64_t duration_ns, slot_ns;
+    uint64_t n_slots; /* set by web_load_run */
+    struct web_client_report clients[WEB_CLIENTS_MAX];
+};
+
+/* web_load_run: blocks for duration_ns (and the half second that a client may take to see that it is over).
+ * stop_fd  readable: end now; -1: none
+ * errors   -ENOMEM, -EAGAIN no more threads. What the server does is in the reports, not an error */
+int web_load_run(struct web_load *load, int stop_fd, struct tern_error *error);
+void web_load_free(struct web_load *load);
+
+/* Of all clients: the sum of their slots. n_slots values. */
+void web_load_slots(const struct web_load *load, uint64_t *bytes_out);
+
+#endif

@@ -1,0 +1,102 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# lab: --hosts 2 --rails 2 --memory 1536M --timeout 300
+# Two rails: lanes ride both, each with keys of its own; when one goes down in the middle of a round, the other carries
+# the rest, and the guest arrives whole.
+. tests/lab/lib.sh
+sockets=$(mktemp -d) both=rxe0,rxe1
+
+vm_up()
+{
+    local name=$1
+    shift
+    tern vm "$@" --control "$sockets/$name" >"$TERN_LAB_OUT/$TERN_LAB_HOST.$name" 2>&1 &
+    for _ in {1..200}; do
+        tern status --vm "$sockets/$name" --json 2>/dev/null | grep -q '"guest"' && return 0
+        sleep 0.1
+    done
+    cat "$TERN_LAB_OUT/$TERN_LAB_HOST.$name"
+    return 1
+}
+
+sent_over()
+{
+    cat "/sys/class/infiniband/$1/ports/1/hw_counters/sent_pkts"
+}
+
+# Both wires are up: the first packet of a new one may be lost.
+wires()
+{
+    ping -c 1 -W 10 "$TERN_LAB_PEER"
+    ping -c 1 -W 10 "${TERN_LAB_PEER/10.77.0/10.77.1}" || ping -c 1 -W 10 "${TERN_LAB_PEER/10.77.0/10.77.1}"
+}
+
+# Each rail carried a part: 64 MiB are 16384 packets of 4 KiB, and the faster rail takes more of them.
+rides_both()
+{
+    local before0 before1
+    before0=$(sent_over rxe0) before1=$(sent_over rxe1)
+    tern-perf migrate --to "$TERN_LAB_PEER:7471" --transport verbs --device $both --lanes 4 --memory 256M --random 64M \
+        --working-set 8M --dirty-pages 1000 --verify --json "$@" | tee "$TERN_LAB_OUT/both"
+    grep '"event":"run"' "$TERN_LAB_OUT/both" | grep '"verified":true' | grep '"device":"rxe0,rxe1"' |
+        grep -qE '"write_bytes":[1-9].*"queue_depth":[1-9].*"signal_every":[1-9]'
+    echo "packets sent: rxe0 $(($(sent_over rxe0) - before0)), rxe1 $(($(sent_over rxe1) - before1))"
+    (($(sent_over rxe0) - before0 > 1500 && $(sent_over rxe1) - before1 > 1500))
+}
+
+receives_both()
+{
+    tern-perf migrate --listen ":7471" --transport verbs --device $both --memory 256M "$@"
+}
+
+# The payload's memory is on its way, slowly enough that the second rail goes down under it.
+rail_goes_down()
+{
+    local log=$TERN_LAB_OUT/down pid status=0
+    tern migrate --vm "$sockets/payload" --to "$TERN_LAB_PEER:7472" --transport verbs --device $both --lanes 2 \
+        --bandwidth 100Mb/s --downtime-limit 3s --verify --json >"$log" 2>&1 &
+    pid=$!
+    for _ in {1..150}; do
+        grep -q '"event":"progress"' "$log" && break
+        sleep 0.1
+    done
+    [[ $(grep -c '"event":"round"' "$log") -eq 0 ]]
+    ip link set eth1 down
+    wait $pid || status=$?
+    grep -vE '"event":"progress"' "$log"
+    [[ $status -eq 0 ]]
+    grep '"event":"warning"' "$log" | grep -q 'lane 1 is lost with its rail'
+    grep '"event":"done"' "$log" | grep '"ok":true' | grep -q '"verified":true'
+}
+
+payload_is_whole()
+{
+    [[ $(tern status --vm "$sockets/payload" | head -n 1) = active ]]
+    tern verify --vm "$sockets/payload"
+    grep -q 'lane 1 is lost' "$TERN_LAB_OUT/b.payload" || cat "$TERN_LAB_OUT/b.payload"
+}
+
+if [[ $TERN_LAB_HOST = a ]]; then
+    plan 5
+    lab_meet perf 60
+    check --time 40 "both wires are up" wires
+    check --time 60 "lanes ride both rails" rides_both
+    lab_meet ring 60
+    check --time 60 "and through the rings of both sides" rides_both --register ring
+    check "a payload guest runs" vm_up payload run --memory 256M --low-memory 128M --fill 96M --dirty-rate 1000
+    lab_meet payload 60
+    check --time 90 "a rail goes down in round one, and the migration goes on" rail_goes_down
+    lab_meet moved 120
+    lab_meet end 60
+else
+    plan 4
+    lab_signal perf && lab_wait perf 60 >/dev/null
+    check --time 90 "the destination of that" receives_both
+    lab_meet ring 60
+    check --time 90 "the destination of that, with a ring" receives_both --register ring
+    check "a process waits" vm_up payload receive --memory 256M --low-memory 128M --listen :7472 --device $both
+    lab_meet payload 60
+    lab_meet moved 120
+    check --time 60 "here every word of it is whole" payload_is_whole
+    lab_meet end 60
+fi

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "tools/qemu/guardian.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "tools/common/control_socket.h"
+#include "tools/qemu/doubt.h"
+#include "tools/qemu/migration_status.h"
+#include "tools/qemu/switchover.h"
+#include "transport/clock.h"
+#include "transport/error.h"
+
+#define ACKNOWLEDGE_MS 2000
+#define RETRY_MS       200
+#define ORDER_BYTES    65536
+#define GUARDIAN_FD    3
+
+struct guardian {
+    pid_t pid;
+    int fd;
+    enum guardian_duty duty; /* the last that was acknowledged */
+};
+
+/* An order, one packet of the socket pair; the settings as JSON follow. */
+struct order_head {
+    int32_t duty, was_running;
+};
+
+/* ---- in the guardian ---- */
+
+struct charge {
+    const char *qmp_path;
+    struct order_head head;
+    struct json_object *settings; /* owned */
+};
+
+/* All that is tern's is let go of; only what is needed stays. */
+static void detach(int fd)
+{
+    sigset_t all;
+    int null;
+
+    if (fd != GUARDIAN_FD)
+        dup2(fd, GUARDIAN_FD);
+    null = open("/dev/null", O_RDWR);
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    setsid();
+    prctl(PR_SET_NAME, "guardian");
+    prctl(PR_SET_PDEATHSIG, 0);
+    for (int i = 0; i < 3 && null >= 0; i++)
+        dup2(null, i);
+    if (close_range(GUARDIAN_FD + 1, ~0u, 0))
+        for (int i = GUARDIAN_FD + 1; i < (int)sysconf(_SC_OPEN_MAX); i++)
+            close(i);
+}
+
+static void take_order(struct charge *charge, const char *packet, size_t length)
+{
+    struct json_object *settings = NULL;
+    char acknowledged = 1;
+
+    if (length < sizeof(charge->head))
+        return;
+    if (length > sizeof(charge->head))
+        settings = json_tokener_parse(packet + sizeof(charge->head));
+    memcpy(&charge->head, packet, sizeof(charge->head));
+    json_object_put(charge->settings);
+    charge->settings = settings;
+    send(GUARDIAN_FD, &acknowledged, 1, MSG_NOSIGNAL);
+}
+
+/* Until tern has vanished, or has nothing to say any more and kills this process. */
+static void serve(struct charge *charge)
+{
+    static char packet[ORDER_BYTES + 1];
+
+    for (;;) {
+        ssize_t n = recv(GUARDIAN_FD, packet, ORDER_BYTES, 0);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        packet[n] = 0;
+        take_order(charge, packet, (size_t)n);
+    }
+}
+
+/* Of a guest that runs nothing is in doubt: it was not given away yet, or is here already. */
+static int put_back(struct qmp *qmp, const struct charge *charge, struct tern_error *error)
+{
+    struct qemu_settings settings = {0};
+    char state[32];
+    int r = 0, code;
+
+    if (charge->head.duty == GUARDIAN_GUEST)
+        r = qemu_bring_back(qmp, charge->head.was_running, error);
+    if (!r)
+        r = qemu_run_state(qmp, state, error);
+    if (!r && !strcmp(state, "running"))
+        r = doubt_clear(qmp, error);
+    settings_from_json(&settings, charge->settings);
+    code = settings_restore(&settings, qmp, r ? NULL : error);
+    return r ? r : code;
+}
+
+static void act(const struct charge *charge)
+{
+    const char *what = charge->head.duty == GUARDIAN_GUEST ? "its guest and its settings" : "its settings";
+    uint64_t deadline_ns = clock_after_ms(GUARDIAN_MS);
+    struct tern_error error = {0};
+
+    for (;;) {
+        struct qmp *qmp = NULL;
+        int r = qmp_connect(charge->qmp_path, clock_left_ms(deadline_ns), &qmp, &error);
+
+        if (r == -ENOENT || r == -ECONNREFUSED)
+            return; /* QEMU has ended */
+        if (!r)
+            r = put_back(qmp, charge, &error);
+        qmp_close(qmp);
+        if (!r) {
+            syslog(LOG_DAEMON | LOG_WARNING, "tern was killed; QEMU at %s: %s are as before", charge->qmp_path, what);
+            return;
+        }
+        if (!clock_left_ms(deadline_ns))
+            break;
+        poll(NULL, 0, RETRY_MS);
+    }
+    syslog(LOG_DAEMON | LOG_ERR, "tern was killed; QEMU at %s: cannot put back %s: %s", charge->qmp_path, what,
+           error.message);
+}
+
+static void guardian_main(const char *qmp_path, int fd) __attribute__((noreturn));
+static void guardian_main(const char *qmp_path, int fd)
+{
+    struct charge charge = {.qmp_path = qmp_path};
+    char control[sizeof(QEMU_CONTROL_SUFFIX) + 256];
+
+    detach(fd);
+    serve(&charge);
+    if (charge.head.duty != GUARDIAN_NONE)
+        act(&charge);
+    snprintf(control, sizeof(control), "%s" QEMU_CONTROL_SUFFIX, qmp_path);
+    control_socket_remove_stale(control);
+    _exit(0);
+}
+
+/* ---- in tern ---- */
+
+int guardian_create(const char *qmp_path, struct guardian **out, struct tern_error *error)
+{
+    struct guardian *guardian = calloc(1, sizeof(*guardian));
+    int ends[2], r;
+
+    if (!guardian || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
+        r = guardian ? -errno : -ENOMEM;
+        free(guardian);
+        return error_set(error, r, NULL, "cannot make a socket pair: %s", strerror(-r));
+    }
+    fflush(NULL);
+    guardian->pid = fork();
+    if (!guardian->pid)
+        guardian_main(qmp_path, ends[1]);
+    r = guardian->pid < 0 ? -errno : 0;
+    close(ends[1]);
+    guardian->fd = ends[0];
+    if (r) {
+        close(guardian->fd);
+        free(guardian);
+        return error_set(error, r, NULL, "cannot start tern's guardian process: %s", strerror(-r));
+    }
+    *out = guardian;
+    return 0;
+}
+
+static int order(struct guardian *guardian, const char *packet, size_t length)
+{
+    struct pollfd p = {.fd = guardian->fd, .events = POLLIN};
+    uint64_t deadline_ns = clock_after_ms(ACKNOWLEDGE_MS);
+    char acknowledged;
+
+    while (recv(guardian->fd, &acknowledged, 1, MSG_DONTWAIT) == 1)
+        ; /* late ones */
+    if (send(guardian->fd, packet, length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        return errno == EAGAIN ? -ETIMEDOUT : -EPIPE;
+    while (poll(&p, 1, clock_left_ms(deadline_ns)) < 0 && errno == EINTR)
+        ;
+    if (!p.revents)
+        return -ETIMEDOUT;
+    return recv(guardian->fd, &acknowledged, 1, MSG_DONTWAIT) == 1 ? 0 : -EPIPE;
+}
+
+int guardian_charge(struct guardian *guardian, enum guardian_duty duty, bool was_running,
+                    const struct qemu_settings *settings, struct tern_error *error)
+{
+    struct order_head head = {(int32_t)duty, was_running};
+    struct json_object *object;
+    const char *text = "";
+    char packet[ORDER_BYTES];
+    int r;
+
+    if (!guardian)
+        return 0;
+    object = settings ? settings_to_json(settings) : NULL;
+    if (object)
+        text = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
+    r = strlen(text) > sizeof(packet) - sizeof(head) ? -EMSGSIZE : 0;
+    if (!r) {
+        memcpy(packet, &head, sizeof(head));
+        memcpy(packet + sizeof(head), text, strlen(text));
+        r = order(guardian, packet, sizeof(head) + strlen(text));
+    }
+    json_object_put(object);
+    if (r == -EPIPE && duty != GUARDIAN_GUEST)
+        r = 0;
+    if (!r)
+        guardian->duty = duty;
+    return r ? error_set(error, r, "see whether it was killed or stopped", "tern's guardian process (%d) %s",
+                         (int)guardian->pid, r == -EPIPE ? "has ended" : "does not answer")
+             : 0;
+}
+
+void guardian_destroy(struct guardian *guardian)
+{
+    if (!guardian)
+        return;
+    if (guardian->duty == GUARDIAN_NONE) {
+        kill(guardian->pid, SIGKILL);
+        waitpid(guardian->pid, NULL, 0);
+    }
+    close(guardian->fd);
+    free(guardian);
+}
