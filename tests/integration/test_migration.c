@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/common/huge_pages.h"
 #include "tests/common/pair.h"
 
 #define MIB (1ull << 20)
@@ -92,44 +93,22 @@ Test(migration, synchronous_tracker, .timeout = 60)
 
 static int reserved_before = -1; /* pages of 1 GiB: too much to keep */
 
-static FILE *huge_pages_file(uint64_t page_bytes)
-{
-    char name[80];
-
-    snprintf(name, sizeof(name), "/sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages",
-             (unsigned long long)page_bytes / 1024);
-    return fopen(name, "r+");
-}
-
 /* False: this machine has none of that size. The lab has, so there it is a failure. */
-static bool reserve_huge_pages(uint64_t page_bytes, int n)
+static bool reserve(uint64_t page_bytes, int n)
 {
-    FILE *f = huge_pages_file(page_bytes);
-    int have = 0;
+    int before = huge_pages_count(page_bytes, "nr_hugepages");
+    bool there = huge_pages_reserve(page_bytes, n);
 
-    if (f && fscanf(f, "%d", &have) == 1 && have < n) {
-        reserved_before = have;
-        rewind(f);
-        fprintf(f, "%d\n", n);
-        fflush(f);
-        rewind(f);
-        cr_assert_eq(fscanf(f, "%d", &have), 1);
-    }
-    if (f)
-        fclose(f);
-    cr_assert(have >= n || !getenv("TERN_LAB_HOST"), "%d of %d pages of %llu MiB", have, n,
-              (unsigned long long)(page_bytes / MIB));
-    return have >= n;
+    if (huge_pages_count(page_bytes, "nr_hugepages") != before)
+        reserved_before = before;
+    cr_assert(there || !getenv("TERN_LAB_HOST"), "no %d pages of %llu MiB", n, (unsigned long long)(page_bytes / MIB));
+    return there;
 }
 
 static void give_back_1_gib(void)
 {
-    FILE *f = reserved_before < 0 ? NULL : huge_pages_file(GIB);
-
-    if (f) {
-        fprintf(f, "%d\n", reserved_before);
-        fclose(f);
-    }
+    if (reserved_before >= 0)
+        huge_pages_set(GIB, reserved_before);
 }
 
 /* One byte makes a whole huge page dirty, so a throttled guest's last round is no smaller than its working set. */
@@ -149,7 +128,7 @@ Test(migration, huge_pages_of_2_mib, .timeout = 60)
 {
     struct process_guest_config config = busy;
 
-    cr_assert(reserve_huge_pages(2 * MIB, 136));
+    cr_assert(reserve(2 * MIB, 136));
     config.page_bytes = 2 * MIB;
     moves_in_huge_pages(&config);
 }
@@ -158,7 +137,7 @@ Test(migration, huge_pages_of_1_gib, .timeout = 120, .fini = give_back_1_gib)
 {
     struct process_guest_config config = busy;
 
-    if (!reserve_huge_pages(GIB, 2))
+    if (!reserve(GIB, 2))
         cr_skip_test("no huge pages of 1 GiB on this machine; the lab has them");
     config.page_bytes = config.memory_bytes = GIB;
     config.high_bytes = 0;

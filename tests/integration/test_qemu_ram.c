@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/common/huge_pages.h"
 #include "tests/common/qemu.h"
 #include "tools/qemu/guest_ram.h"
 
@@ -193,44 +194,9 @@ Test(qemu_ram, a_dimm_plugged_while_it_runs, .timeout = 60)
 
 /* ---- huge pages ---- */
 
-static bool huge_pages(const char *kib, int wanted)
-{
-    char path[128];
-    int total = -1, spare = -1, got;
-    FILE *f;
-
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%skB/%s", kib,
-                 i ? "free_hugepages" : "nr_hugepages");
-        f = fopen(path, "r");
-        if (!f)
-            return false;
-        cr_assert_eq(fscanf(f, "%d", i ? &spare : &total), 1);
-        fclose(f);
-    }
-    if (spare >= wanted)
-        return true;
-    snprintf(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%skB/nr_hugepages", kib);
-    f = fopen(path, "w");
-    if (!f)
-        return false;
-    fprintf(f, "%d", total + wanted - spare);
-    fclose(f);
-    f = fopen(path, "r");
-    cr_assert_not_null(f);
-    cr_assert_eq(fscanf(f, "%d", &got), 1);
-    fclose(f);
-    return got >= total + wanted - spare;
-}
-
 static void no_1_gib_pages(void)
 {
-    FILE *f = fopen("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "w");
-
-    if (f) {
-        fprintf(f, "0");
-        fclose(f);
-    }
+    huge_pages_set(GIB, 0);
 }
 
 Test(qemu_ram, huge_pages_in_a_memfd_and_in_hugetlbfs, .timeout = 60)
@@ -239,7 +205,7 @@ Test(qemu_ram, huge_pages_in_a_memfd_and_in_hugetlbfs, .timeout = 60)
     struct guest_ram *ram;
     char path[96];
 
-    if (!huge_pages("2048", 48))
+    if (!huge_pages_reserve(2 * MIB, 48))
         cr_skip_test("no huge pages of 2 MiB");
     qemu_folder(&qemu);
     snprintf(path, sizeof(path), "%s/huge", qemu.folder);
@@ -271,7 +237,7 @@ Test(qemu_ram, a_huge_page_of_1_gib, .timeout = 60)
     struct qemu qemu = {0};
     struct guest_ram *ram;
 
-    if (!huge_pages("1048576", 1))
+    if (!huge_pages_reserve(GIB, 1))
         cr_skip_test("no huge page of 1 GiB");
     qemu_start(&qemu, "-S -M q35,memory-backend=m0 -m 1G "
                       "-object memory-backend-memfd,id=m0,size=1G,share=on,hugetlb=on,hugetlbsize=1G");

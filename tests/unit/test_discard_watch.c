@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/common/huge_pages.h"
 #include "tools/qemu/discard_watch.h"
 
 #define SMALL 4096u
@@ -128,6 +129,7 @@ Test(discard_watch, of_a_memfd_of_huge_pages, .timeout = 20)
 
     if (fd < 0)
         cr_skip_test("no huge pages: %s", strerror(errno));
+    cr_assert(huge_pages_reserve(HUGE, PAGES));
     check_memfd(fd, HUGE);
 }
 
@@ -144,6 +146,7 @@ Test(discard_watch, of_a_file_of_huge_pages, .timeout = 20)
         rmdir(folder);
         cr_skip_test("cannot mount hugetlbfs: %s", strerror(reason));
     }
+    cr_assert(huge_pages_reserve(HUGE, PAGES));
     snprintf(path, sizeof(path), "%s/ram", folder);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     cr_assert_geq(fd, 0);

@@ -13,6 +13,7 @@
 
 #include "migrate/bitmap.h"
 #include "migrate/tern.h"
+#include "tests/common/huge_pages.h"
 
 #define MIB         (1ull << 20)
 #define TRACKED_MAX (16 * MIB / TERN_PAGE_BYTES) /* pages of a region here */
@@ -21,31 +22,6 @@ enum kind { ANONYMOUS, TRANSPARENT_HUGE, SHARED, HUGE, HUGE_SHARED };
 static const char *const kind_names[] = {"anonymous", "transparent huge", "shared", "2 MiB", "shared 2 MiB"};
 #define KINDS 5
 
-/* Some free huge pages: without them those kinds are skipped. */
-static inline void reserve_huge_pages(void)
-{
-    static const char path[] = "/sys/kernel/mm/hugepages/hugepages-2048kB/";
-    char name[128];
-    int total = 0, spare = 0;
-
-    for (int i = 0; i < 2; i++) {
-        snprintf(name, sizeof(name), "%s%s", path, i ? "free_hugepages" : "nr_hugepages");
-        FILE *f = fopen(name, "r");
-        if (!f || fscanf(f, "%d", i ? &spare : &total) != 1)
-            total = -1;
-        if (f)
-            fclose(f);
-    }
-    if (total < 0 || spare >= 32)
-        return;
-    snprintf(name, sizeof(name), "%snr_hugepages", path);
-    FILE *f = fopen(name, "w");
-    if (f) {
-        fprintf(f, "%d", total + 32 - spare);
-        fclose(f);
-    }
-}
-
 /* MAP_FAILED where the machine has no such memory. */
 static inline void *map_kind(enum kind kind, uint64_t length)
 {
@@ -53,7 +29,7 @@ static inline void *map_kind(enum kind kind, uint64_t length)
     void *base;
 
     if (huge)
-        reserve_huge_pages();
+        huge_pages_reserve(2 * MIB, 32);
     if (kind == SHARED || kind == HUGE_SHARED) {
         int fd = memfd_create("tracked", MFD_CLOEXEC | (huge ? MFD_HUGETLB | 21u << MAP_HUGE_SHIFT : 0));
 
