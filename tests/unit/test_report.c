@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tools/common/report.h"
+#include "transport/clock.h"
 
 static const char *const ledger_members[] = {"stop_ms",  "last_scan_ms", "last_write_ms", "fence_ms",
                                              "state_ms", "commit_ms",    "activate_ms"};
@@ -108,6 +109,21 @@ Test(report, events_say_what_they_are, .timeout = 10)
     cr_assert_str_eq(json_member_text(object, "message"), event.text);
     cr_assert_null(strchr(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN), '\n'));
     json_object_put(object);
+}
+
+Test(report, every_line_says_when_it_was, .timeout = 10)
+{
+    struct tern_event event = {.kind = TERN_EVENT_PHASE};
+    struct tern_error error = {.code = -EIO};
+    double before_ms = (double)clock_wall_ns() / 1e6 - 0.001;
+    struct json_object *lines[] = {json_of_event(&event), json_of_error(&error), json_of_done(true, NULL)};
+    double after_ms = (double)clock_wall_ns() / 1e6 + 0.001;
+
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        cr_assert(json_member_double(lines[i], "time_ms") >= before_ms, "line %zu", i);
+        cr_assert(json_member_double(lines[i], "time_ms") <= after_ms, "line %zu", i);
+        json_object_put(lines[i]);
+    }
 }
 
 Test(report, an_error_comes_back_whole, .timeout = 10)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/common/units.h"
+#include "transport/clock.h"
 #include "transport/error.h"
 
 static void add_text(struct json_object *object, const char *name, const char *text)
@@ -31,6 +32,12 @@ static struct json_object *ms_of_us(uint64_t us)
 struct json_object *json_of_ms(uint64_t ns)
 {
     return ms_of_us((ns + 500) / 1000);
+}
+
+/* The wall clock, which two hosts may share; not for differences on one of them. */
+static void add_time(struct json_object *object)
+{
+    json_object_object_add(object, "time_ms", json_of_ms(clock_wall_ns()));
 }
 
 const char *phase_name(enum tern_phase phase)
@@ -89,6 +96,7 @@ struct json_object *json_of_event(const struct tern_event *event)
     add_text(object, "side", side_name(event->side));
     add_text(object, "phase", phase_name(event->phase));
     json_object_object_add(object, "elapsed_ms", json_of_ms(event->elapsed_ns));
+    add_time(object);
     if (event->kind == TERN_EVENT_PHASE)
         add_number(object, "phase_number", event->phase);
     if (event->kind == TERN_EVENT_ROUND || event->kind == TERN_EVENT_PROGRESS)
@@ -105,6 +113,7 @@ struct json_object *json_of_error(const struct tern_error *error)
     const char *name = strerrorname_np(-error->code);
 
     add_text(object, "event", "error");
+    add_time(object);
     add_text(object, "side", side_name(error->side));
     add_text(object, "code", name ? name : "EIO");
     json_object_object_add(object, "message", json_object_new_string(error->message));
@@ -117,6 +126,7 @@ struct json_object *json_of_done(bool ok, struct json_object *done)
     struct json_object *object = json_object_new_object();
 
     add_text(object, "event", "done");
+    add_time(object);
     json_object_object_add(object, "ok", json_object_new_boolean(ok));
     if (done) {
         json_object_object_foreach(done, name, value) json_object_object_add(object, name, json_object_get(value));

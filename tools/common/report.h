@@ -9,7 +9,8 @@
 
 #include "migrate/tern.h"
 
-/* event = phase | round | progress | warning */
+/* These three have time_ms: when they were made, in ms since 1970.
+ * event = phase | round | progress | warning */
 struct json_object *json_of_event(const struct tern_event *event);
 /* event = error: side, code, message, hint */
 struct json_object *json_of_error(const struct tern_error *error);
