@@ -30,11 +30,19 @@ static const struct command commands[PERF_COMMANDS] = {
          "the\n"
          "kernel pins or uses for itself (page tables, socket buffers) are in neither.\n",
          cmd_migrate},
-    [PERF_WEB] = {"web", "load a web server, check what it serves, and report rate and silence as its clients see them",
-                  "Each connection asks anew when a body has come, which must be like the first one that came whole.\n"
-                  "Silence is the longest time in which a connection heard nothing, time to connect and to ask\n"
-                  "included. With --json, slot_bytes is what came in each 50 ms.\n",
-                  cmd_web},
+    [PERF_WEB] =
+        {"web", "migrate a guest that serves files to 100 clients, and report what they see of it",
+         "A Linux guest of an unmodified QEMU serves files of 512 KiB (lighttpd) to clients that check every body, "
+         "while\n"
+         "it moves between two hosts: network namespaces of this machine, or virtual hosts with soft-RoCE (--lab). "
+         "Shown\n"
+         "are the throughput of each phase and its ratio to 'before', the downtime, and the longest time in which a\n"
+         "connection heard nothing: at the switchover, and in the seconds before. Needs tern's source tree, and root.\n"
+         "With --url only the clients: each asks anew when a body has come, which must be like the first one that "
+         "came\n"
+         "whole. Silence is the longest time in which a connection heard nothing, time to connect and to ask "
+         "included.\n",
+         cmd_web},
     [PERF_SCAN] = {"scan", "measure how fast zero pages are found, beside plain reading of the same memory",
                    "One core reads memory that is larger than its caches. Each way that this CPU has is measured in\n"
                    "turns with the others; 'migration' is what a migration uses. The ratio is to plain reading.\n",
