@@ -6,7 +6,7 @@
 
 #define WIDTH        1000
 #define PANEL_HEIGHT 260
-#define TOP_HEIGHT   90 /* title, key */
+#define TOP_HEIGHT   105 /* title, key */
 #define PANEL_GAP    50 /* a panel's name */
 #define FOOT_HEIGHT  75 /* what is below the last panel */
 #define GIGA_FROM    2e9
@@ -86,7 +86,7 @@ static void put_panel(FILE *out, const struct web_run *run, size_t i, size_t n)
     plot_text(out, run->name);
     fprintf(out, " at graph 0.01,1.06 left noenhanced textcolor rgb '%s'\n", plot_colour(i));
     fprintf(out, "set xlabel '%s'\n", i + 1 == n ? "seconds since the migration began" : "");
-    fputs(i ? "unset key\n" : "set key at graph 1,1.13 right vertical maxrows 1 noenhanced samplen 2 width -1\n", out);
+    fputs(i ? "unset key\n" : "set key at graph 1,1.21 right vertical maxrows 1 noenhanced samplen 2 width -2\n", out);
     fprintf(out,
             "plot $phase%zu%d using 1:2 with filledcurves y=0 fc rgb '#f0e442' fs solid 0.45 noborder title '%s', \\\n"
             "  $phase%zu%d using 1:2 with filledcurves y=0 fc rgb '#e69f00' fs solid 0.6 noborder title '%s', \\\n"

@@ -37,9 +37,12 @@ static void phase_cell(char *text, size_t room, const struct web_run *run, int k
         snprintf(text, room, "-");
         return;
     }
-    units_rate(phase->mean_bps, rate);
     units_duration(phase->end_ns - phase->begin_ns, length);
-    snprintf(text, room, "%-10s %.2f  in %s", rate, web_run_ratio(run, (enum web_phase_kind)kind), length);
+    if (phase->end_ns - phase->begin_ns < run->slot_ns) /* the slots do not tell */
+        snprintf(text, room, "%-17sin %s", "-", length);
+    else
+        snprintf(text, room, "%-10s %.2f  in %s", units_rate(phase->mean_bps, rate),
+                 web_run_ratio(run, (enum web_phase_kind)kind), length);
 }
 
 static void downtime_cell(char *text, size_t room, const struct web_run *run, int kind)
