@@ -172,7 +172,8 @@ static void count_connections(const struct web_load *load, uint64_t stop_ns, uin
             bool open = c->opened_ns < stop_ns && c->closed_ns > stop_ns;
 
             run->open += open;
-            run->kept += open && !c->cut && c->heard_ns > runs_ns && c->heard_ns + WEB_GAP_NS > c->closed_ns;
+            run->kept +=
+                open && !c->cut && c->closed_ns > runs_ns && c->heard_ns > runs_ns + (c->closed_ns - runs_ns) / 2;
         }
     }
 }

@@ -40,11 +40,11 @@ struct web_run {
     uint64_t *slot_bytes; /* owned */
     uint64_t begin_ns;    /* of the migration */
     struct web_phase phases[WEB_PHASES];
-    uint64_t downtime_ns; /* as the migration tells of itself */
-    struct web_gap gap;   /* of the switchover */
-    struct web_gap calm;  /* the same in the seconds before, the median of those */
-    uint64_t connections, open,
-        kept; /* open when the guest stopped; of those, kept: heard after it ran, to the end, not cut */
+    uint64_t downtime_ns;             /* as the migration tells of itself */
+    struct web_gap gap;               /* of the switchover */
+    struct web_gap calm;              /* the same in the seconds before, the median of those */
+    uint64_t connections, open, kept; /* open when the guest stopped; of those, kept: not cut, and heard in the second
+                                       * half of their time after the guest ran again */
     uint64_t bodies, damaged;
 };
 
