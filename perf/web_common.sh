@@ -10,7 +10,7 @@ server=lighttpd
 guest_words()
 {
     local mib=${memory%M}
-    append="guest.ip=$guest_ip/24 guest.file=512K guest.store=$((mib * 3 / 8)) guest.data=16 guest.rewrite=1024 guest.every=200"
+    append="guest.ip=$guest_ip/24 guest.file=512K guest.store=$((mib / 4)) guest.data=16 guest.rewrite=1024 guest.every=200"
 }
 
 sleep_ms()

@@ -168,6 +168,7 @@ Test(web_run, a_phase_takes_its_part_of_a_slot)
     marks.first_round_ns += 25 * MS; /* half a slot of 1,000 */
     cr_assert_eq(web_run_make(load, &marks, NULL, &run, NULL), 0);
     cr_assert_eq(run.phases[WEB_FIRST_ROUND].mean_bps, (uint64_t)(2 * (40 * 800 + 500) * 8 / 2.025));
+    cr_assert_eq(run.phases[WEB_LATER_ROUNDS].mean_bps, 2 * 1000 * 8 * 20);
     web_run_release(&run);
     web_load_free(load);
 }
