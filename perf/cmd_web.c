@@ -165,8 +165,10 @@ static int tell_run(const struct perf_values *values, const struct web_load *loa
 
     if (!r)
         r = web_run_make(load, &marks, values->name, &run, error);
-    if (r)
+    if (r) {
+        show_load(values, load, totals, NULL, false);
         return r;
+    }
     r = judge_load(values->url, totals, error);
     if (!r)
         r = judge_run(&run, error);

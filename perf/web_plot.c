@@ -7,7 +7,7 @@
 #define WIDTH        1000
 #define PANEL_HEIGHT 260
 #define TOP_HEIGHT   105 /* title, key */
-#define PANEL_GAP    50  /* a panel's name */
+#define PANEL_GAP    64  /* a panel's name */
 #define FOOT_HEIGHT  75  /* what is below the last panel */
 #define GIGA_FROM    2e9
 #define MEAN_COLOUR  "#000000"
@@ -113,7 +113,7 @@ int web_plot(const struct web_run *runs, size_t n, const char *file, struct tern
     fprintf(out, "set xrange [%.3f:%.3f]\nset yrange [0:%.6g]\nset ylabel '%s'\n", frame.x_min_s, frame.x_max_s,
             frame.y_max, frame.unit);
     fprintf(out,
-            "set multiplot layout %zu,1 margins 0.09,0.98,%.4f,%.4f spacing 0,%.4f title "
+            "set multiplot layout %zu,1 margins 0.1,0.98,%.4f,%.4f spacing 0,%.4f title "
             "'Throughput of a web server in a guest that migrates'\n",
             n, (double)FOOT_HEIGHT / height, 1 - (double)TOP_HEIGHT / height, (double)PANEL_GAP / height);
     for (size_t i = 0; i < n; i++)
