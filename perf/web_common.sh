@@ -84,10 +84,12 @@ peer_listens()
     ! grep '"error"' "$work/incoming" >&2
 }
 
+# Its figures come a little after its end.
 peer_has_ended()
 {
     qmp a query-migrate >"$work/progress"
-    grep -qE '"status": "(failed|cancelled)"|"downtime": [1-9]' "$work/progress" # its figures come a little after its end
+    grep -qE '"status": "(failed|cancelled)"' "$work/progress" ||
+        { grep -q '"status": "completed"' "$work/progress" && grep -q '"total-time": [1-9]' "$work/progress"; }
 }
 
 # by_peer NAME URI CAPABILITIES...: QEMU's own migration.

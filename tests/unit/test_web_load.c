@@ -203,7 +203,7 @@ Test(web_load, silence_in_the_middle_of_a_body_is_measured, .timeout = 20)
 Test(web_load, connections_are_listed, .timeout = 20)
 {
     struct server *server = start((struct server){.cut_from = 3});
-    struct web_load *load = load_it(server, 300);
+    struct web_load *load = load_it(server, 800);
     struct web_client_report *client = &load->clients[0];
 
     cr_assert_gt(client->n_connections, 2);
