@@ -57,6 +57,10 @@ Test(priority, threads_made_later_are_lowered_and_all_come_back, .timeout = 20)
     cr_assert_eq(nice_of(before.tid), 0);
     cr_assert_eq(nice_of(gettid()), 0);
     cr_assert_eq(nice_of(after.tid), 0);
+    priority_lower_all(15);
+    cr_assert_eq(nice_of(before.tid), 15);
+    cr_assert_eq(nice_of(gettid()), 15);
+    cr_assert_eq(nice_of(after.tid), 15);
     end(&before);
     end(&after);
 }

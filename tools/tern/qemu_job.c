@@ -59,6 +59,8 @@ static void *run_engine(void *opaque)
 
     job->code = job->source ? tern_source_run(job->source, &job->result, &job->error)
                             : tern_destination_run(job->destination, &job->result, &job->error);
+    if (job->nice) /* the guest runs, and what is left is to clear up */
+        priority_lower_all(job->nice);
     atomic_store(&job->ended, true);
     control_server_wake(job->server);
     return NULL;
@@ -238,8 +240,10 @@ static int start(struct qemu_job *job)
         r = qemu_serve_open(job, &job->error);
     if (!r)
         r = qemu_vm_open(job->values->qmp, job->side, will_pin(&job->values->migration), &job->vm, &job->error);
-    if (!r) /* the guardian and the helpers are there already, the threads that copy are not */
+    if (!r) { /* the guardian and the helpers are there already, the threads that copy are not */
         job->lowered = nice && priority_lower(nice);
+        job->nice = job->lowered ? nice : 0;
+    }
     if (!r)
         r = open_session(job);
     if (r)

@@ -22,6 +22,7 @@ struct qemu_job {
     struct tern_error error;
     int code;
     bool runs;    /* the guest, here, at the end */
+    int nice;     /* of the copying; 0: it has that of all else */
     bool lowered; /* priority.h; the engine's threads' from the start of the session on */
     struct render render;
     struct ongoing ongoing;
