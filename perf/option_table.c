@@ -184,7 +184,8 @@ static const struct option_spec specs[] = {
      .max = 3600000000000,
      .commands = WEB | WEB_URL | WEB_SCRIPT,
      .group = "Load",
-     .help = "for how long before the migration, and half of that after it (10s; in the lab 20s); with --url: in all, "
+     .help = "for how long before the migration, and half of that, or 5 s, after it (10s; in the lab 20s); with --url: "
+             "in all, "
              "and an interrupt ends it earlier, with its report"},
     {.name = "url",
      .argument = "URL",

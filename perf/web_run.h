@@ -43,8 +43,8 @@ struct web_run {
     uint64_t downtime_ns;             /* as the migration tells of itself */
     struct web_gap gap;               /* of the switchover */
     struct web_gap calm;              /* the same in the seconds before, the median of those */
-    uint64_t connections, open, kept; /* open when the guest stopped; of those, kept: not cut, and heard in the second
-                                       * half of their time after the guest ran again */
+    uint64_t connections, open, kept; /* open when the guest stopped; of those, kept: not cut, and heard also later than
+                                       * WEB_GAP_NS, or half of what was left, after it ran again */
     uint64_t bodies, damaged;
 };
 
