@@ -103,6 +103,19 @@ static void save_lane(void)
     frame_encode(&(struct frame){FRAME_WRITE, 0, 299, 1}, bytes + 2 * FRAME_BYTES + 16);
     save("fuzz_tcp_lane", 0, 3 * FRAME_BYTES + 17);
     save("fuzz_tcp_lane", 1, 2 * FRAME_BYTES + 16);
+    frame_encode(&(struct frame){FRAME_READ, 3, 100, 16}, bytes);
+    save("fuzz_tcp_lane", 2, FRAME_BYTES);
+}
+
+static void save_reads(void)
+{
+    frame_encode(&(struct frame){FRAME_READ, 3, 100, 16}, bytes);
+    frame_encode(&(struct frame){FRAME_FENCE, 1, 0, 0}, bytes + FRAME_BYTES);
+    frame_encode(&(struct frame){FRAME_READ, 0, 0, 300}, bytes + 2 * FRAME_BYTES);
+    frame_encode(&(struct frame){FRAME_READ, 0, 299, 2}, bytes + 3 * FRAME_BYTES);
+    save("fuzz_tcp_read", 0, 4 * FRAME_BYTES);
+    frame_encode(&(struct frame){FRAME_WRITE, 3, 100, 16}, bytes + 2 * FRAME_BYTES);
+    save("fuzz_tcp_read", 1, 3 * FRAME_BYTES + 16);
 }
 
 int main(int argc, char **argv)
@@ -112,5 +125,6 @@ int main(int argc, char **argv)
     save_messages(bytes + 1);
     save_control();
     save_lane();
+    save_reads();
     return 0;
 }
