@@ -79,16 +79,40 @@ Test(limits, the_queue_is_as_deep_as_device_and_completions_go)
     cr_assert_eq(verbs_depth_for(&attr, 1), 4);
 }
 
-Test(limits, on_demand_paging_must_serve_writes)
+Test(limits, on_demand_paging_must_serve_what_a_link_does)
 {
     struct ibv_device_attr_ex attr = {0};
 
-    cr_assert(!verbs_has_odp(&attr));
+    cr_assert(!verbs_has_odp(&attr, LINK_WRITE));
     attr.odp_caps.general_caps = IBV_ODP_SUPPORT;
     attr.odp_caps.per_transport_caps.rc_odp_caps = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_READ;
-    cr_assert(!verbs_has_odp(&attr));
-    attr.odp_caps.per_transport_caps.rc_odp_caps |= IBV_ODP_SUPPORT_WRITE;
-    cr_assert(verbs_has_odp(&attr));
+    cr_assert(!verbs_has_odp(&attr, LINK_WRITE));
+    cr_assert(verbs_has_odp(&attr, LINK_READ));
+    attr.odp_caps.per_transport_caps.rc_odp_caps = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE;
+    cr_assert(verbs_has_odp(&attr, LINK_WRITE));
+    cr_assert(!verbs_has_odp(&attr, LINK_READ));
+}
+
+/* ---- rights ---- */
+
+Test(operation, memory_is_open_to_it_alone)
+{
+    cr_assert_eq(verbs_far_access(LINK_WRITE), IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+    cr_assert_eq(verbs_far_access(LINK_READ), IBV_ACCESS_REMOTE_READ);
+    cr_assert_eq(verbs_near_access(LINK_WRITE), 0);
+    cr_assert_eq(verbs_near_access(LINK_READ), IBV_ACCESS_LOCAL_WRITE);
+}
+
+Test(operation, reads_go_through_no_ring)
+{
+    struct link_options options = {.registration = LINK_REGISTER_RING};
+    struct tern_error error = {0};
+
+    cr_assert_eq(verbs_operation_check(&options, &error), 0);
+    options.operation = LINK_READ;
+    cr_assert_eq(verbs_operation_check(&options, &error), -EINVAL);
+    cr_assert(verbs_wants_ring(LINK_WRITE, LINK_REGISTER_AUTO) && verbs_wants_ring(LINK_WRITE, LINK_REGISTER_RING));
+    cr_assert(!verbs_wants_ring(LINK_WRITE, LINK_REGISTER_PIN) && !verbs_wants_ring(LINK_READ, LINK_REGISTER_AUTO));
 }
 
 Test(limits, rings_take_a_quarter_of_what_may_be_locked)

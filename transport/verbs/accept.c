@@ -29,7 +29,7 @@ static int lane_accept(struct link_destination *destination, struct rdma_cm_id *
     };
     struct rdma_conn_param parameters = {.private_data = bytes,
                                          .private_data_len = sizeof(bytes),
-                                         .responder_resources = 1,
+                                         .responder_resources = verbs_reads_answered(destination->options.operation),
                                          .initiator_depth = 1,
                                          .rnr_retry_count = 6};
     int r = 0;

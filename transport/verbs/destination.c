@@ -183,9 +183,12 @@ int verbs_destination_open(const struct link_options *options, const struct sock
                            const uint8_t token[LINK_TOKEN_BYTES], uint16_t *port_out, struct link_destination **out,
                            struct tern_error *error)
 {
-    struct link_destination *destination = calloc(1, sizeof(*destination));
-    int r = 0;
+    struct link_destination *destination;
+    int r = verbs_operation_check(options, error);
 
+    if (r)
+        return r;
+    destination = calloc(1, sizeof(*destination));
     if (!destination)
         return error_set(error, -ENOMEM, NULL, "out of memory for the lanes");
     init_lock(&destination->slots);
@@ -225,7 +228,7 @@ int verbs_destination_register_chunk(struct link_destination *destination, uint3
 {
     struct verbs_region *memory = &destination->regions[region];
     int r = verbs_region_register(memory, destination->pds, chunk, destination->chunk_bytes,
-                                  IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, destination->options.registration,
+                                  verbs_far_access(destination->options.operation), destination->options.registration,
                                   destination->slots.n, error);
 
     if (r < 0)

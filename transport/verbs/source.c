@@ -52,7 +52,7 @@ static int lane_queue_pair(struct verbs_lane *lane, struct tern_error *error)
 static int lane_memory(struct verbs_lane *lane, struct tern_error *error)
 {
     const struct link_source *source = lane->source;
-    bool has_ring = source->registration == LINK_REGISTER_AUTO || source->registration == LINK_REGISTER_RING;
+    bool has_ring = verbs_wants_ring(source->operation, source->registration);
     uint64_t headers = (lane->depth * sizeof(*lane->headers) + VERBS_PAGE_BYTES - 1) / VERBS_PAGE_BYTES;
 
     headers *= VERBS_PAGE_BYTES;
@@ -81,7 +81,7 @@ static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_
     struct rdma_conn_param parameters = {.private_data = bytes,
                                          .private_data_len = sizeof(bytes),
                                          .responder_resources = 1,
-                                         .initiator_depth = 1,
+                                         .initiator_depth = verbs_reads_begun(lane->source->operation),
                                          .retry_count = RETRIES,
                                          .rnr_retry_count = RNR_RETRIES};
     int r;
@@ -96,7 +96,7 @@ static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_
         return r;
     lane->slot_bytes = welcome.slot_bytes;
     lane->credits = lane->credits_max = welcome.credits;
-    return 0;
+    return verbs_check_reads(lane, error);
 }
 
 static int lane_open(struct verbs_lane *lane, const struct link_options *options, const struct sockaddr *peer,
@@ -145,6 +145,7 @@ static void choose_sizes(struct link_source *source, const struct link_options *
 {
     source->n_lanes = options->n_lanes;
     source->chunk_bytes = options->chunk_bytes;
+    source->operation = options->operation;
     source->registration = options->registration;
     source->write_bytes_max = options->write_bytes_max ? options->write_bytes_max : VERBS_WRITE_BYTES_MAX;
     for (uint32_t i = 0; i < source->n_lanes; i++)
@@ -190,9 +191,12 @@ int verbs_source_open(const struct link_options *options, const struct sockaddr 
                       const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error)
 {
     uint64_t deadline_ns = clock_after_ms((uint32_t)options->connect_timeout_ms);
-    struct link_source *source = calloc(1, sizeof(*source));
-    int r = 0;
+    struct link_source *source;
+    int r = verbs_operation_check(options, error);
 
+    if (r)
+        return r;
+    source = calloc(1, sizeof(*source));
     if (!source)
         return error_set(error, -ENOMEM, NULL, "out of memory for the lanes");
     source->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -249,8 +253,9 @@ int verbs_source_add(struct link_source *source, uint32_t region, void *base, ui
 
 int verbs_source_register_chunk(struct link_source *source, uint32_t region, uint64_t chunk, struct tern_error *error)
 {
-    return verbs_region_register(&source->regions[region], source->pds, chunk, source->chunk_bytes, 0,
-                                 source->registration, source->lanes[0].ring.bytes, error);
+    return verbs_region_register(&source->regions[region], source->pds, chunk, source->chunk_bytes,
+                                 verbs_near_access(source->operation), source->registration,
+                                 source->lanes[0].ring.bytes, error);
 }
 
 void verbs_source_set_key(struct link_source *source, uint32_t region, uint64_t chunk, struct link_key key)

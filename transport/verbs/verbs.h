@@ -5,6 +5,7 @@
  *   cm.c           rdma_cm events with a time limit; what a lane shows when it connects, and why one is turned away
  *   rails.c        which lane rides which rail
  *   limits.c       what a device allows, and the sizes that follow
+ *   operation.c    what writing or reading asks of a device
  *   mr.c           chunks of guest memory as memory regions, or as what goes through a ring
  *   ring.c         the source's ring: what of a lane's registered buffer is in use
  *   source.c       the source's lanes: connecting, life
@@ -24,6 +25,7 @@
  * no more than it has credits for; a message from the destination gives them back, with their number as immediate.
  * Either way what was posted first on a lane is in its place first, and a fence comes after all of it: the destination
  * handles one completion queue in order.
+ * A link that reads has the same queue, and no ring on either side.
  */
 #ifndef TRANSPORT_VERBS_VERBS_H
 #define TRANSPORT_VERBS_VERBS_H
@@ -156,8 +158,8 @@ int verbs_tune(struct link_source *source, uint32_t region, const struct link_tu
 /* ---- limits.c ---- */
 
 int verbs_limits(const char *device, struct link_limits *out, struct tern_error *error);
-/* verbs_has_odp: can RDMA writes of and into unpinned memory be served? source: ibv_query_device_ex(3) */
-bool verbs_has_odp(const struct ibv_device_attr_ex *attr);
+/* verbs_has_odp: can this operation be served with unpinned memory at both ends? source: ibv_query_device_ex(3) */
+bool verbs_has_odp(const struct ibv_device_attr_ex *attr, enum link_operation operation);
 /* verbs_limits_of: what an engine must know. Half the memory regions: a device has other users. */
 struct link_limits verbs_limits_of(const struct ibv_device_attr *attr);
 /* verbs_depth_for: work requests of a lane, wanted ones (0: the default) as far as the device goes. */
@@ -167,6 +169,18 @@ uint32_t verbs_depth_for(const struct ibv_device_attr *attr, uint32_t wanted);
 uint32_t verbs_ring_bytes_for(uint64_t memlock_bytes, uint32_t n_lanes);
 /* verbs_memlock_bytes: what this process may lock; UINT64_MAX: no limit holds for it. */
 uint64_t verbs_memlock_bytes(void);
+
+/* ---- operation.c ---- */
+
+/* verbs_operation_check: may these options go together? -EINVAL */
+int verbs_operation_check(const struct link_options *options, struct tern_error *error);
+bool verbs_wants_ring(enum link_operation operation, enum link_register how);
+/* Rights to the source's memory, and to exposed memory: what the operation takes, and no more. */
+int verbs_near_access(enum link_operation operation);
+int verbs_far_access(enum link_operation operation);
+/* For rdma_cm: the source's initiator depth, the destination's responder resources. */
+uint8_t verbs_reads_begun(enum link_operation operation);
+uint8_t verbs_reads_answered(enum link_operation operation);
 
 /* ---- ring.c ---- */
 
@@ -222,7 +236,7 @@ uint8_t *verbs_slot_place(const struct verbs_region *regions, uint32_t n_regions
 
 /* ---- source.c, post.c, complete.c ---- */
 
-struct verbs_posted { /* what a work request wrote, to name it if it fails; length 0: a fence */
+struct verbs_posted { /* what a work request wrote or read, to name it if it fails; length 0: a fence */
     uint32_t region;
     bool from_ring;
     uint64_t offset_bytes;
@@ -259,6 +273,7 @@ struct link_source {
     uint32_t n_lanes, n_regions;
     uint64_t chunk_bytes;
     uint32_t write_bytes_max;
+    enum link_operation operation;
     enum link_register registration;
     struct verbs_lane *lanes;
     struct verbs_region regions[LINK_REGIONS_MAX];
@@ -272,6 +287,8 @@ struct link_source {
 int verbs_source_open(const struct link_options *options, const struct sockaddr *peer,
                       const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error);
 void verbs_source_close(struct link_source *source);
+/* verbs_check_reads: a connected lane of a link that reads: can it? In operation.c */
+int verbs_check_reads(struct verbs_lane *lane, struct tern_error *error);
 /* verbs_reap: take what has completed. 0, or the failure's code */
 int verbs_reap(struct verbs_lane *lane, struct tern_error *error);
 /* verbs_await_completion: arm, reap, and sleep if nothing had come. 0, -ETIMEDOUT, -ECANCELED, the lane's error */
