@@ -47,18 +47,20 @@ static const struct command commands[PERF_COMMANDS] = {
          "it grows with the guest, then with the share that is dirty. Clusters are of 64 pages.\n",
          cmd_harvest},
     [PERF_BW] =
-        {"bw", "bandwidth of one-sided writes between two hosts, over tern's own lanes (as ib_write_bw does)",
+        {"bw",
+         "bandwidth of one-sided writes, or reads, between two hosts, over tern's own lanes (as ib_write_bw and "
+         "ib_read_bw do)",
          "Without HOST this is the server: it serves one client and ends; the client decides what is measured.\n"
-         "Writes only: tern's links have no reads. A repetition ends with the far host's word that it has seen\n"
-         "the fences behind all writes. Shown are the median of the repetitions, the worst, and the spread:\n"
-         "(best - worst) / median. 'man tern-perf' sets options and units beside perftest's.\n",
+         "A repetition ends with the far host's word that it has seen the fences behind all writes, or reads.\n"
+         "Shown are the median of the repetitions, the worst, and the spread: (best - worst) / median.\n"
+         "'man tern-perf' sets options and units beside perftest's.\n",
          cmd_bw},
     [PERF_LAT] =
-        {"lat", "latency of one-sided writes between two hosts, over one of tern's lanes",
+        {"lat", "latency of one-sided writes, or reads, between two hosts, over one of tern's lanes",
          "Without HOST this is the server: it serves one client and ends; the client decides what is measured.\n"
          "One write is under way at a time. Its time ends when its completion was reaped (verbs), or when the\n"
          "far host has answered to the fence behind it (--until answer; over tcp always): what the end of a\n"
-         "migration's round costs. 'typical' is what most took.\n",
+         "migration's round costs. A read's time ends when its bytes are here. 'typical' is what most took.\n",
          cmd_lat},
     [PERF_MODEL] =
         {"model", "predict rounds, total time and downtime of a migration, and say how near that came",
