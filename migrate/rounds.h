@@ -25,7 +25,7 @@ struct rounds;
 struct rounds_config {
     const struct link_provider *provider;
     struct link_source *link;
-    struct control *control; /* page lists go out here */
+    struct control *control; /* page lists go out here; NULL: into a file, which needs none */
     struct guest *guest;
     const struct tern_tracker *tracker;
     struct pacer *pacer;
