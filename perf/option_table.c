@@ -44,7 +44,7 @@ static const struct option_spec specs[] = {
      .commands = TO,
      .group = "Where",
      .help = "be the source of a 'tern-perf migrate --listen' there"},
-    MIGRATION_OPTIONS(struct perf_values, migration, SOURCE | MODEL, ALL | MODEL),
+    MIGRATION_OPTIONS(struct perf_values, migration, SOURCE | MODEL, SOURCE | MODEL, ALL | MODEL),
     {.name = "memory",
      .argument = "SIZE",
      .kind = OPTION_SIZE,

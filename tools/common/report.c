@@ -57,7 +57,19 @@ const char *side_name(enum tern_side side)
 
 const char *outcome_name(enum tern_outcome outcome)
 {
-    return outcome == TERN_OUTCOME_MIGRATED ? "migrated" : outcome == TERN_OUTCOME_IN_DOUBT ? "in-doubt" : "failed";
+    switch (outcome) {
+    case TERN_OUTCOME_MIGRATED:
+        return "migrated";
+    case TERN_OUTCOME_IN_DOUBT:
+        return "in-doubt";
+    case TERN_OUTCOME_SUSPENDED:
+        return "suspended";
+    case TERN_OUTCOME_RESUMED:
+        return "resumed";
+    case TERN_OUTCOME_FAILED:
+        break;
+    }
+    return "failed";
 }
 
 static void add_counts(struct json_object *object, const struct tern_event *event)

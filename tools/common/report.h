@@ -25,6 +25,11 @@ char *report_nodes(const struct tern_result *result, char *text, size_t capacity
 const char *phase_name(enum tern_phase phase);
 const char *side_name(enum tern_side side);
 const char *outcome_name(enum tern_outcome outcome);
+/* All went as was asked. */
+static inline bool outcome_is_good(enum tern_outcome outcome)
+{
+    return outcome != TERN_OUTCOME_FAILED && outcome != TERN_OUTCOME_IN_DOUBT;
+}
 
 /* Milliseconds with three decimals. */
 struct json_object *json_of_ms(uint64_t ns);
