@@ -112,7 +112,7 @@ void image_put_head(const struct image_head *head, uint8_t out[IMAGE_HEAD_BYTES]
     put_u32(&header, 0);
     put_bytes(&header, head->kind, sizeof(head->kind));
     put_u64(&header, head->created_s);
-    put_u64(&header, digest_bytes(out + IMAGE_ALIGN, IMAGE_HEAD_BYTES - IMAGE_ALIGN));
+    put_u64(&header, digest_bytes(out + HEADER_BYTES, IMAGE_HEAD_BYTES - HEADER_BYTES));
     put_u64(&header, 0);
     put_u64(&header, digest_bytes(out, DIGESTED_BYTES));
 }
@@ -248,7 +248,7 @@ static int get_header(const uint8_t *in, struct image_head *head, struct tern_er
     table_digest = get_u64(&r);
     if (unit != TERN_PAGE_BYTES || !is_name(head->kind) || head->n_sections > IMAGE_SECTIONS_MAX)
         return damaged("header", "a field has no possible value", error);
-    if (table_digest != digest_bytes(in + IMAGE_ALIGN, IMAGE_HEAD_BYTES - IMAGE_ALIGN))
+    if (table_digest != digest_bytes(in + HEADER_BYTES, IMAGE_HEAD_BYTES - HEADER_BYTES))
         return damaged("table", "its digest differs", error);
     return 0;
 }

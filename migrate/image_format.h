@@ -11,7 +11,7 @@
  *
  *   header      0 magic "TERNIMG\n"  8 u32 version  12 u32 unit of pages (4096)  16 u64 length of the file
  *               24 u32 number of sections  28 u32 0  32 kind[32] of the VMM  64 u64 when (seconds since 1970)
- *               72 u64 XXH3 of the section table  80 u64 0  88 u64 XXH3 of bytes 0 to 88
+ *               72 u64 XXH3 of the head from byte 96 on  80 u64 0  88 u64 XXH3 of bytes 0 to 88
  *   section     0 u32 type  4 u32 0  8 name[32]  40 u64 offset  48 u64 length  56 u64 digest
  *               64 u64 guest address  72 u64 size of the pages behind it (both: memory, else 0)  80 zeros to 128
  *

@@ -16,6 +16,7 @@ struct suspended {
     struct tern_error error;
     char warnings[1024];
     /* What the resume callback saw: both guests' memory, byte for byte, before the guest ran. */
+    bool blind; /* it shall not look */
     bool compared, equal;
     uint64_t first_difference;
     int (*resume)(void *opaque, struct tern_error *error);
