@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A guest into an image and back, byte for byte: eagerly and lazily, of every kind of memory, busy and idle. */
 #include <criterion/criterion.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "tests/common/suspended.h"
@@ -86,5 +87,30 @@ Test(suspend, ten_cycles_of_a_busy_guest, .timeout = 120)
         suspended_expect_back(&s);
         suspended_swap(&s);
     }
+    suspended_free(&s);
+}
+
+static void clear_pages(struct suspended *s, const struct tern_event *event)
+{
+    if (event->kind == TERN_EVENT_ROUND && event->round == 1)
+        memset(process_guest_at(s->guest, 20 * MIB), 0, MIB);
+}
+
+/* It was written as it was, and what is there now is a hole in no file. */
+Test(suspend, pages_that_become_zero, .timeout = 60)
+{
+    struct suspended s;
+
+    suspended_init(&s, &busy, NULL);
+    s.options.downtime_limit_ns = 100000; /* so that there is a round after the first */
+    s.options.on_no_converge = TERN_NO_CONVERGE_THROTTLE;
+    s.options.deadline_ns = 3000000000ull;
+    s.on_event = clear_pages;
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    cr_assert_gt(s.result.rounds, 1);
+    s.on_event = NULL;
+    cr_assert_eq(suspended_resume(&s, true), 0, "%s", s.error.message);
+    suspended_expect_back(&s);
+    cr_assert_eq(*process_guest_at(s.back, 20 * MIB), 0);
     suspended_free(&s);
 }

@@ -178,7 +178,7 @@ Test(suspend_killed, at_any_moment, .timeout = 120)
     cr_assert_eq(unlink(s.path), 0);
     for (uint64_t i = 0; i < 24; i++) {
         pid_t pid = spawn(s.path, NEVER);
-        struct timespec nap = clock_timespec(took_ns / 2 + took_ns * i / 40);
+        struct timespec nap = clock_timespec(took_ns * i / 24);
 
         nanosleep(&nap, NULL);
         kill(pid, SIGKILL);
