@@ -46,21 +46,22 @@ static int write_all(int fd, const void *bytes, uint64_t length_bytes, uint64_t 
 /* ---- life ---- */
 
 /* Whoever mistypes the name of a disk does not lose it. */
-static int check_target(const char *path, struct tern_error *error)
+static int check_target(struct image_writer *writer, struct tern_error *error)
 {
     uint8_t bytes[IMAGE_ALIGN] = {0};
     struct stat stat;
-    int fd, n;
+    ssize_t n = -1;
 
-    if (lstat(path, &stat))
-        return errno == ENOENT ? 0 : cannot("look at", path, error);
-    fd = S_ISREG(stat.st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    n = fd >= 0 ? (int)pread(fd, bytes, sizeof(bytes), 0) : -1;
-    if (fd >= 0)
-        close(fd);
-    if (n >= 8 && image_is_one(bytes))
+    if (lstat(writer->path, &stat))
+        return errno == ENOENT ? 0 : cannot("look at", writer->path, error);
+    if (S_ISREG(stat.st_mode))
+        writer->older_fd = open(writer->path, O_RDONLY | O_CLOEXEC);
+    if (writer->older_fd >= 0)
+        n = pread(writer->older_fd, bytes, sizeof(bytes), 0);
+    if (!n || (n >= 8 && image_is_one(bytes)))
         return 0;
-    return error_set(error, -EEXIST, "name another file", "%s is there already and is no image of tern's", path);
+    return error_set(error, -EEXIST, "name another file", "%s is there already and is no image of tern's",
+                     writer->path);
 }
 
 static int open_folder(struct image_writer *writer, struct tern_error *error)
@@ -117,12 +118,12 @@ int image_writer_open(const char *path, struct image_writer *writer, struct tern
 {
     int r;
 
-    *writer = (struct image_writer){.folder_fd = -1, .fd = -1, .bulk_fd = -1};
+    *writer = IMAGE_WRITER_CLOSED;
     if (!*path || strlen(path) >= sizeof(writer->path))
         return error_set(error, -ENAMETOOLONG, NULL, "the name of the image is empty or too long");
     snprintf(writer->path, sizeof(writer->path), "%s", path);
     snprintf(writer->partial, sizeof(writer->partial), "%s" SUFFIX, path);
-    r = check_target(path, error);
+    r = check_target(writer, error);
     if (!r)
         r = open_folder(writer, error);
     if (!r)
@@ -142,7 +143,9 @@ void image_writer_close(struct image_writer *writer)
         close(writer->fd);
     if (writer->folder_fd >= 0)
         close(writer->folder_fd);
-    writer->fd = writer->bulk_fd = writer->folder_fd = -1;
+    if (writer->older_fd >= 0)
+        close(writer->older_fd);
+    writer->fd = writer->bulk_fd = writer->folder_fd = writer->older_fd = -1;
 }
 
 /* ---- writing ---- */

@@ -13,10 +13,13 @@
 struct image_writer {
     char path[4096], partial[4096 + 16];
     int folder_fd; /* of its folder */
+    int older_fd;  /* the image that is replaced: its blocks are freed at close, which takes a disk a while */
     int fd;        /* plain */
     int bulk_fd;   /* for memory: with O_DIRECT where the file system has it; else the same as fd */
     bool is_direct;
 };
+
+#define IMAGE_WRITER_CLOSED ((struct image_writer){.folder_fd = -1, .older_fd = -1, .fd = -1, .bulk_fd = -1})
 
 /* image_writer_open: make the partial file.
  * errors   -EEXIST there is a file of that name that is no image; -EBUSY another process writes this image; what
@@ -36,8 +39,8 @@ int image_writer_sync(struct image_writer *writer, struct tern_error *error);
  * file_bytes of the head may be less than was reserved. */
 int image_writer_finish(struct image_writer *writer, const struct image_head *head, struct tern_error *error);
 
-/* image_writer_close: without a successful finish the partial file goes. Takes one that was never opened, but with its
- * descriptors at -1. */
+/* image_writer_close: without a successful finish the partial file goes. Takes
+ * IMAGE_WRITER_CLOSED. */
 void image_writer_close(struct image_writer *writer);
 
 #endif

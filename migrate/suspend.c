@@ -76,7 +76,7 @@ int tern_suspend_create(const struct tern_vm *vm, const char *path, const struct
     handle->session.path = path;
     handle->session.options = taken;
     handle->session.pacer.bandwidth_bps = taken.bandwidth_bps;
-    handle->session.writer = (struct image_writer){.folder_fd = -1, .fd = -1, .bulk_fd = -1};
+    handle->session.writer = IMAGE_WRITER_CLOSED;
     events_init(&handle->session.events, &taken, TERN_SIDE_SOURCE);
     pthread_mutex_init(&handle->session.lock, NULL);
     pthread_condattr_init(&attributes);
