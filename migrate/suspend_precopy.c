@@ -111,6 +111,7 @@ static int start(struct suspend *suspend, struct tern_error *error)
                                    .guest = &suspend->guest,
                                    .tracker = &vm->tracker,
                                    .pacer = &suspend->pacer,
+                                   .chunk_bytes = LINK_CHUNK_BYTES_DEFAULT,
                                    .n_lanes = suspend->options.lanes ? suspend->options.lanes : LANES,
                                    .over = suspend_wake,
                                    .opaque = suspend};

@@ -292,7 +292,7 @@ Test(suspend_faults, a_flipped_bit_in_each_section, .timeout = 90)
     suspend_for_damage(&s, &image);
     for (uint32_t i = 0; i < image.n_sections; i++) {
         const struct tern_image_section *section = &image.sections[i];
-        char says[64];
+        char says[96];
 
         if (section->page_bytes && section->length_bytes < 24 * MIB)
             continue; /* all zeros: nothing there is read */
@@ -332,7 +332,7 @@ Test(suspend_faults, a_truncated_image, .timeout = 90)
     suspend_for_damage(&s, &image);
     for (uint32_t i = image.n_sections; i--;) {
         const struct tern_image_section *section = &image.sections[i];
-        char says[64];
+        char says[96];
 
         snprintf(says, sizeof(says), "section '%s' of the image is cut off", section->name);
         cr_assert_eq(truncate(s.path, (off_t)(section->offset_bytes + section->length_bytes - 1)), 0);
