@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "migrate/image_format.h"
 #include "migrate/wire.h"
 #include "tests/fuzz/fuzz.h"
 #include "transport/preamble.h"
@@ -105,6 +106,22 @@ static void save_lane(void)
     save("fuzz_tcp_lane", 1, 2 * FRAME_BYTES + 16);
 }
 
+static void save_image_head(void)
+{
+    struct tern_region regions[2] = {
+        {.length_bytes = 3 << 20, .page_bytes = 4096, .name = "low"},
+        {.guest_address = 4ull << 30, .length_bytes = 2 << 20, .page_bytes = 4096, .name = "high"}};
+    const struct tern_vm vm = {.kind = "vmm 1", .regions = regions, .n_regions = 2};
+    static uint8_t whole[IMAGE_HEAD_BYTES];
+    struct image_head head;
+
+    image_describe(&head, &vm, 100, 5000);
+    image_put_head(&head, whole);
+    memcpy(bytes, whole, 96);
+    memcpy(bytes + 96, whole + IMAGE_ALIGN, 5 * 128);
+    save("fuzz_image_format", 0, 96 + 5 * 128);
+}
+
 int main(int argc, char **argv)
 {
     MUST(argc == 2);
@@ -112,5 +129,6 @@ int main(int argc, char **argv)
     save_messages(bytes + 1);
     save_control();
     save_lane();
+    save_image_head();
     return 0;
 }
