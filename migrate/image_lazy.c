@@ -58,8 +58,7 @@ static void wake(const struct image_lazy *lazy, const uint8_t *at, uint64_t leng
     ioctl(lazy->uffd, UFFDIO_WAKE, &range);
 }
 
-static int copy(const struct image_lazy *lazy, uint8_t *to, const uint8_t *from, uint64_t length_bytes,
-                uint64_t page_bytes)
+static int copy(const struct image_lazy *lazy, uint8_t *to, const uint8_t *from, uint64_t length_bytes)
 {
     while (length_bytes) {
         struct uffdio_copy copy = {.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = length_bytes};
@@ -68,9 +67,7 @@ static int copy(const struct image_lazy *lazy, uint8_t *to, const uint8_t *from,
         if (!ioctl(lazy->uffd, UFFDIO_COPY, &copy))
             return 0;
         done = copy.copy > 0 ? (uint64_t)copy.copy : 0;
-        if (!done && errno == EEXIST)
-            done = page_bytes; /* a fault on it came first */
-        else if (!done && errno != EAGAIN)
+        if (!done && errno != EAGAIN)
             return -errno;
         to += done;
         from += done;
@@ -91,7 +88,7 @@ static int put_zeros(const struct image_lazy *lazy, uint8_t *page, uint64_t page
             r = errno == EAGAIN ? 0 : -errno;
     } else {
         zeros = mmap(NULL, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        r = zeros == MAP_FAILED ? -errno : copy(lazy, page, zeros, page_bytes, page_bytes);
+        r = zeros == MAP_FAILED ? -errno : copy(lazy, page, zeros, page_bytes);
         if (zeros != MAP_FAILED)
             munmap(zeros, page_bytes);
     }
@@ -118,14 +115,14 @@ static int put_group(struct image_lazy *lazy, uint64_t group, uint8_t *bytes, co
         for (uint32_t page = 0; page < place.n_pages; page++)
             if (!digests[page])
                 memset(bytes + (uint64_t)page * TERN_PAGE_BYTES, 0, TERN_PAGE_BYTES);
-        r = copy(lazy, to, bytes, length, page_bytes);
+        r = copy(lazy, to, bytes, length);
     } else {
         for (uint32_t first = 0, end; first < place.n_pages && !r; first = end + 1) {
             for (end = first; end < place.n_pages && digests[end]; end++)
                 ;
             if (end > first)
                 r = copy(lazy, to + (uint64_t)first * TERN_PAGE_BYTES, bytes + (uint64_t)first * TERN_PAGE_BYTES,
-                         (uint64_t)(end - first) * TERN_PAGE_BYTES, page_bytes);
+                         (uint64_t)(end - first) * TERN_PAGE_BYTES);
         }
     }
     if (r)
@@ -231,6 +228,14 @@ static int open_uffd(struct image_lazy *lazy, struct tern_error *error)
     return ioctl(lazy->uffd, UFFDIO_API, &api) ? cannot("no userfaultfd of this version", error) : 0;
 }
 
+/* It reads as zero, but who has read it (a look at the status) has pages of zeros there, where no fault would come. Now
+ * that it is registered, no more of them appear. MADV_REMOVE is for what is shared. */
+static int drop(const struct tern_region *region)
+{
+    return madvise(region->base, region->length_bytes, MADV_REMOVE) &&
+           madvise(region->base, region->length_bytes, MADV_DONTNEED);
+}
+
 static int register_regions(struct image_lazy *lazy, struct tern_error *error)
 {
     for (; lazy->n_registered < lazy->n_regions; lazy->n_registered++) {
@@ -242,6 +247,8 @@ static int register_regions(struct image_lazy *lazy, struct tern_error *error)
             return error_set(error, -EOPNOTSUPP, NULL, "region '%s' has pages of 1 GiB", region->name);
         if (ioctl(lazy->uffd, UFFDIO_REGISTER, &request))
             return cannot("userfaultfd does not take the guest's memory", error);
+        if (drop(region))
+            return cannot("cannot empty the guest's memory", error);
     }
     return 0;
 }

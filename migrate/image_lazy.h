@@ -13,7 +13,7 @@
 
 struct image_lazy;
 
-/* image_lazy_start: memory of `vm` (this process's, untouched so far) is that of the image from here on.
+/* image_lazy_start: memory of `vm` (this process's, not written so far) is that of the image from here on.
  * image    borrowed, as are the regions, until stop
  * errors   -EPERM, -ENOSYS, -EOPNOTSUPP it cannot be done here, and why: nothing has changed */
 int image_lazy_start(const struct image *image, const struct tern_vm *vm, struct image_lazy **out,

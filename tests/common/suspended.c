@@ -101,6 +101,8 @@ int suspended_resume(struct suspended *suspended, bool eager)
     process_guest_destroy(suspended->back);
     cr_assert_eq(process_guest_create(&suspended->config, false, &suspended->back, &suspended->error), 0, "%s",
                  suspended->error.message);
+    for (uint64_t at = 0; at < suspended->config.memory_bytes; at += 3 << 20) /* as a look at its status would */
+        cr_assert_eq(*(volatile uint8_t *)process_guest_at(suspended->back, at), 0);
     process_guest_describe(suspended->back, &suspended->back_vm);
     suspended->resume = suspended->back_vm.resume;
     suspended->back_vm.opaque = suspended;
