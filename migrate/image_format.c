@@ -63,12 +63,19 @@ void image_describe(struct image_head *head, const struct tern_vm *vm, uint64_t 
     add(head, IMAGE_STATE, "state", state_bytes);
 }
 
-struct image_section *image_section(struct image_head *head, enum image_type type, uint32_t region)
+const struct image_section *image_find(const struct image_head *head, enum image_type type, uint32_t region)
 {
     for (uint32_t i = 0; i < head->n_sections; i++)
         if (head->sections[i].type == type && (type != IMAGE_MEMORY || !region--))
             return &head->sections[i];
     return NULL;
+}
+
+struct image_section *image_section(struct image_head *head, enum image_type type, uint32_t region)
+{
+    const struct image_section *found = image_find(head, type, region);
+
+    return found ? &head->sections[found - head->sections] : NULL;
 }
 
 uint32_t image_regions(const struct image_head *head)

@@ -64,7 +64,8 @@ struct image_head {
  * state_bytes      of the last section: what stands before it does not depend on it */
 void image_describe(struct image_head *head, const struct tern_vm *vm, uint64_t profile_bytes, uint64_t state_bytes);
 
-/* Section of that type; of memory: of region number `region`. NULL: there is none. */
+/* Section of that type; of memory: of region number `region`. NULL: there is none. The second one is to be written. */
+const struct image_section *image_find(const struct image_head *head, enum image_type type, uint32_t region);
 struct image_section *image_section(struct image_head *head, enum image_type type, uint32_t region);
 uint32_t image_regions(const struct image_head *head);
 uint64_t image_groups(uint64_t length_bytes);

@@ -84,7 +84,7 @@ static int check_memory(const struct image *image, struct tern_error *error)
 
 static int check_small(const struct image *image, enum image_type type, struct tern_error *error)
 {
-    const struct image_section *section = image_section((struct image_head *)&image->head, type, 0);
+    const struct image_section *section = image_find(&image->head, type, 0);
     void *buffer;
     int r;
 

@@ -73,7 +73,7 @@ static int get_head(struct image *image, struct tern_error *error)
 
 static int get_digests(struct image *image, struct tern_error *error)
 {
-    const struct image_section *section = image_section(&image->head, IMAGE_DIGESTS, 0);
+    const struct image_section *section = image_find(&image->head, IMAGE_DIGESTS, 0);
     uint64_t first = 0;
     int r;
 
@@ -83,7 +83,7 @@ static int get_digests(struct image *image, struct tern_error *error)
         return error_set(error, -ENOMEM, NULL, "out of memory for the image's digests");
     r = image_get(image, section, image->groups, error);
     for (uint32_t i = 0; i < image_regions(&image->head) && !r; i++) {
-        const struct image_section *memory = image_section(&image->head, IMAGE_MEMORY, i);
+        const struct image_section *memory = image_find(&image->head, IMAGE_MEMORY, i);
         uint64_t n = image_groups(memory->length_bytes);
 
         image->first_group[i] = first;
@@ -136,11 +136,7 @@ struct image_group image_group(const struct image *image, uint64_t group)
 
     while (place.region + 1 < image_regions(&image->head) && group >= image->first_group[place.region + 1])
         place.region++;
-    for (uint32_t i = 0, region = 0;; i++) {
-        section = &image->head.sections[i];
-        if (section->type == IMAGE_MEMORY && region++ == place.region)
-            break;
-    }
+    section = image_find(&image->head, IMAGE_MEMORY, place.region);
     place.index = group - image->first_group[place.region];
     place.offset_bytes = place.index * IMAGE_GROUP_BYTES;
     place.file_offset = section->offset_bytes + place.offset_bytes;
@@ -199,7 +195,7 @@ int image_check_group(const struct image *image, uint64_t group, const struct im
     }
     if (digest_chunk(digests, place.n_pages) == image->groups[group])
         return 0;
-    section = image_section((struct image_head *)&image->head, IMAGE_MEMORY, place.region);
+    section = image_find(&image->head, IMAGE_MEMORY, place.region);
     return error_set(error, -EILSEQ, "take another copy of the image",
                      "section '%s' of the image is damaged: its digest differs in the %u KiB of guest memory at %#llx",
                      section->name, place.n_pages * (TERN_PAGE_BYTES >> 10),

@@ -32,7 +32,7 @@ struct tern_resume {
 
 static int check_profile(struct tern_resume *resume, struct tern_error *error)
 {
-    const struct image_section *section = image_section(&resume->image.head, IMAGE_PROFILE, 0);
+    const struct image_section *section = image_find(&resume->image.head, IMAGE_PROFILE, 0);
     const struct tern_vm *vm = resume->vm;
     uint8_t *profile;
     int r = 0;
@@ -186,7 +186,7 @@ static int begin_memory(struct tern_resume *resume, struct tern_error *error)
 
 static int load_state(struct tern_resume *resume, struct tern_error *error)
 {
-    const struct image_section *section = image_section(&resume->image.head, IMAGE_STATE, 0);
+    const struct image_section *section = image_find(&resume->image.head, IMAGE_STATE, 0);
     const struct tern_vm *vm = resume->vm;
     uint8_t *state = malloc(section->length_bytes + 1);
     int r;
