@@ -3,14 +3,27 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "transport/clock.h"
 #include "transport/error.h"
 
-#define REQUESTS (IMAGE_LOAD_SLOTS * IMAGE_EXTENTS_MAX)
+#define THREADS  2u
+#define SLOTS    (IMAGE_LOAD_SLOTS / THREADS) /* of each */
+#define REQUESTS (SLOTS * IMAGE_EXTENTS_MAX)
 #define SLICE_MS 100
+
+/* What the threads have in common. */
+struct shared {
+    const struct image *image;
+    const struct image_load_ops *ops;
+    void *opaque;
+    _Atomic uint64_t next; /* group */
+    _Atomic bool stop;     /* one has failed */
+};
 
 /* A read under way: of one extent. */
 struct request {
@@ -28,25 +41,29 @@ struct slot {
     uint32_t n_pending;
 };
 
+/* A thread's part. */
 struct load {
-    const struct image *image;
-    const struct image_load_ops *ops;
-    void *opaque;
+    struct shared *shared;
+    uint32_t index; /* 0: the caller's thread */
+    pthread_t thread;
     struct io_uring ring;
-    uint64_t next; /* group */
+    int no_ring; /* errno; 0: there is one */
     uint32_t n_busy;
     int code;
     struct tern_error error;
-    struct slot slots[IMAGE_LOAD_SLOTS];
+    struct slot slots[SLOTS];
     struct request requests[REQUESTS]; /* of slot s, extent e: s * IMAGE_EXTENTS_MAX + e */
 };
 
 static void fail(struct load *load, const struct slot *slot, int code)
 {
-    if (slot && load->ops->failed)
-        load->ops->failed(load->opaque, slot->group, !load->code);
+    const struct shared *shared = load->shared;
+
+    if (slot && shared->ops->failed)
+        shared->ops->failed(shared->opaque, slot->group, !load->code);
     if (!load->code)
         load->code = code;
+    atomic_store(&load->shared->stop, true);
 }
 
 static void finish_slot(struct load *load, struct slot *slot)
@@ -57,9 +74,9 @@ static void finish_slot(struct load *load, struct slot *slot)
     slot->busy = false;
     load->n_busy--;
     if (!r)
-        r = image_check_group(load->image, slot->group, &slot->extents, slot->bytes, digests, &load->error);
-    if (!r && load->ops->done)
-        r = load->ops->done(load->opaque, slot->group, slot->bytes, digests, &load->error);
+        r = image_check_group(load->shared->image, slot->group, &slot->extents, slot->bytes, digests, &load->error);
+    if (!r && load->shared->ops->done)
+        r = load->shared->ops->done(load->shared->opaque, slot->group, slot->bytes, digests, &load->error);
     if (r)
         fail(load, slot, r);
 }
@@ -69,7 +86,7 @@ static void queue(struct load *load, uint32_t i)
     struct request *request = &load->requests[i];
     struct io_uring_sqe *sqe = io_uring_get_sqe(&load->ring); /* the ring has as many as there are requests */
 
-    io_uring_prep_read(sqe, load->image->bulk_fd, request->to, request->left_bytes, request->offset_bytes);
+    io_uring_prep_read(sqe, load->shared->image->bulk_fd, request->to, request->left_bytes, request->offset_bytes);
     io_uring_sqe_set_data64(sqe, i);
 }
 
@@ -87,35 +104,53 @@ static void complete(struct load *load, uint32_t i, int result)
         return;
     }
     if (request->left_bytes && !load->code)
-        load->code = image_cannot_read(load->image, result < 0 ? result : -EIO, &load->error);
+        load->code = image_cannot_read(load->shared->image, result < 0 ? result : -EIO, &load->error);
     if (!--slot->n_pending)
         finish_slot(load, slot);
 }
 
 static bool is_wanted(const struct load *load, uint64_t group)
 {
-    return !image_group_is_zero(load->image, group) && (!load->ops->claim || load->ops->claim(load->opaque, group));
+    return !image_group_is_zero(load->shared->image, group) &&
+           (!load->shared->ops->claim || load->shared->ops->claim(load->shared->opaque, group));
 }
 
+/* Only the caller's thread looks up; the others hear of it by the stop. */
 static int turn(struct load *load)
 {
-    return load->ops->turn ? load->ops->turn(load->opaque, &load->error) : 0;
+    const struct shared *shared = load->shared;
+
+    return load->index || !shared->ops->turn ? 0 : shared->ops->turn(shared->opaque, &load->error);
 }
 
-/* The next group that is wanted, into this slot. false: there is none. */
+/* The next group that is wanted: whoever has claimed one reads it, though another thread fail. false: there is none. */
+static bool take_group(struct load *load, uint64_t *group)
+{
+    struct shared *shared = load->shared;
+
+    while (!atomic_load(&shared->stop)) {
+        *group = atomic_fetch_add(&shared->next, 1);
+        if (*group >= shared->image->n_groups)
+            return false;
+        if (is_wanted(load, *group))
+            return true;
+    }
+    return false;
+}
+
 static bool begin_slot(struct load *load, uint32_t index)
 {
     struct slot *slot = &load->slots[index];
+    const struct image *image = load->shared->image;
     struct image_group place;
+    uint64_t group;
 
-    while (load->next < load->image->n_groups && !is_wanted(load, load->next))
-        load->next++;
-    if (load->next == load->image->n_groups)
+    if (!take_group(load, &group))
         return false;
-    place = image_group(load->image, load->next);
-    *slot = (struct slot){.busy = true, .group = load->next++};
-    slot->bytes = load->ops->place(load->opaque, slot->group, index);
-    slot->extents = image_find_extents(load->image, &place);
+    place = image_group(image, group);
+    *slot = (struct slot){.busy = true, .group = group};
+    slot->bytes = load->shared->ops->place(load->shared->opaque, group, load->index * SLOTS + index);
+    slot->extents = image_find_extents(image, &place);
     slot->n_pending = slot->extents.n;
     load->n_busy++;
     for (uint32_t e = 0; e < slot->extents.n; e++) {
@@ -133,7 +168,7 @@ static bool begin_slot(struct load *load, uint32_t index)
 
 static void fill_slots(struct load *load)
 {
-    for (uint32_t i = 0; i < IMAGE_LOAD_SLOTS && !load->code; i++)
+    for (uint32_t i = 0; i < SLOTS && !load->code; i++)
         if (!load->slots[i].busy && !begin_slot(load, i))
             break;
 }
@@ -172,49 +207,65 @@ static void run(struct load *load)
 static void run_without_ring(struct load *load)
 {
     uint64_t digests[DIGEST_GROUP_PAGES];
+    struct slot slot = {0};
 
-    for (uint64_t group = 0; group < load->image->n_groups && !load->code; group++) {
-        struct slot slot = {.group = group};
-        int r = turn(load);
+    while (!load->code && take_group(load, &slot.group)) {
+        const struct shared *shared = load->shared;
+        int r;
 
-        if (r) {
-            fail(load, NULL, r);
-            return;
-        }
-        if (!is_wanted(load, group))
-            continue;
-        slot.bytes = load->ops->place(load->opaque, group, 0);
-        r = image_read_group(load->image, group, slot.bytes, digests, &load->error);
-        if (!r && load->ops->done)
-            r = load->ops->done(load->opaque, group, slot.bytes, digests, &load->error);
+        slot.bytes = shared->ops->place(shared->opaque, slot.group, load->index * SLOTS);
+        r = image_read_group(shared->image, slot.group, slot.bytes, digests, &load->error);
+        if (!r && shared->ops->done)
+            r = shared->ops->done(shared->opaque, slot.group, slot.bytes, digests, &load->error);
         if (r)
             fail(load, &slot, r);
+        r = turn(load);
+        if (r)
+            fail(load, NULL, r);
     }
 }
 
-int image_load(const struct image *image, const struct image_load_ops *ops, void *opaque, int *no_ring_out,
-               struct tern_error *error)
+static void *run_part(void *argument)
 {
-    struct load *load = calloc(1, sizeof(*load));
-    int no_ring, r;
+    struct load *load = argument;
 
-    if (!load)
-        return error_set(error, -ENOMEM, NULL, "out of memory for reading the image");
-    load->image = image;
-    load->ops = ops;
-    load->opaque = opaque;
-    no_ring = -io_uring_queue_init(REQUESTS, &load->ring, 0);
-    if (no_ring_out)
-        *no_ring_out = no_ring;
-    if (no_ring) {
+    load->no_ring = -io_uring_queue_init(REQUESTS, &load->ring, 0);
+    if (load->no_ring) {
         run_without_ring(load);
     } else {
         run(load);
         io_uring_queue_exit(&load->ring);
     }
-    r = load->code;
-    if (r && error)
-        *error = load->error;
-    free(load);
+    return NULL;
+}
+
+int image_load(const struct image *image, const struct image_load_ops *ops, void *opaque, int *no_ring_out,
+               struct tern_error *error)
+{
+    struct load *loads = calloc(THREADS, sizeof(*loads));
+    struct shared shared = {.image = image, .ops = ops, .opaque = opaque};
+    uint32_t n = 1; /* as many as could be started */
+    int r = 0;
+
+    if (!loads)
+        return error_set(error, -ENOMEM, NULL, "out of memory for reading the image");
+    loads[0].shared = &shared;
+    for (; n < THREADS; n++) {
+        loads[n].shared = &shared;
+        loads[n].index = n;
+        if (pthread_create(&loads[n].thread, NULL, run_part, &loads[n]))
+            break;
+    }
+    run_part(&loads[0]);
+    for (uint32_t i = 1; i < n; i++)
+        pthread_join(loads[i].thread, NULL);
+    for (uint32_t i = 0; i < n && !r; i++) {
+        r = loads[i].code;
+        if (r && error)
+            *error = loads[i].error;
+    }
+    if (no_ring_out)
+        *no_ring_out = loads[0].no_ring;
+    free(loads);
     return r;
 }

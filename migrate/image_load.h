@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Reading all memory of an image, many groups at once: io_uring where the kernel lets us, else pread. What a group's
- * bytes are for, and which groups are read at all, the caller says. */
+/* Reading all memory of an image, many groups at once, by several threads (for memory that is new the kernel's part is
+ * more than a disk leaves one thread time for): io_uring where the kernel lets us, else pread. What a group's bytes are
+ * for, and which groups are read at all, the caller says. */
 #ifndef MIGRATE_IMAGE_LOAD_H
 #define MIGRATE_IMAGE_LOAD_H
 
@@ -8,12 +9,12 @@
 
 #define IMAGE_LOAD_SLOTS 16u /* groups under way at once */
 
-/* All are called by the thread that calls image_load; all but place may be NULL.
- * claim    shall this group be read? Asked once a group, in order; groups of zeros are not asked for
+/* All but place may be NULL; all but turn are called by several threads at once, for different groups.
+ * claim    shall this group be read? Asked once a group; groups of zeros are not asked for
  * place    where to, aligned to pages; the slot is free of other groups until done or failed
  * done     it is there and has been checked; digests[p] 0: page p is zeros, and was not written if it is a hole
  * failed   is_damaged: it is for good; else it was not read to the end, because something else ended image_load
- * turn     now and then, also while nothing completes. -errno ends it */
+ * turn     now and then, also while nothing completes, by the thread that called image_load. -errno ends it */
 struct image_load_ops {
     bool (*claim)(void *opaque, uint64_t group);
     uint8_t *(*place)(void *opaque, uint64_t group, uint32_t slot);

@@ -22,7 +22,8 @@ struct tern_resume {
     struct tern_result result;
     struct image image;
     struct image_lazy *lazy;
-    uint64_t start_ns, report_ns, left_bytes, first_bytes;
+    uint64_t start_ns, report_ns, first_bytes;
+    _Atomic uint64_t left_bytes;
     uint64_t load_ns; /* when the reading of memory began */
     bool runs;
     _Atomic bool cancelled; /* any thread */
@@ -136,7 +137,7 @@ static int done(void *opaque, uint64_t group, const uint8_t *bytes, const uint64
     (void)bytes;
     (void)digests;
     (void)error;
-    resume->left_bytes -= IMAGE_GROUP_BYTES;
+    atomic_fetch_sub(&resume->left_bytes, IMAGE_GROUP_BYTES);
     return 0;
 }
 
@@ -173,7 +174,8 @@ static int begin_memory(struct tern_resume *resume, struct tern_error *error)
     struct tern_error why = {0};
 
     resume->load_ns = resume->report_ns = clock_now_ns();
-    resume->first_bytes = resume->left_bytes = bytes_to_read(&resume->image);
+    resume->first_bytes = bytes_to_read(&resume->image);
+    resume->left_bytes = resume->first_bytes;
     if (!resume->options.eager && !image_lazy_start(&resume->image, resume->vm, &resume->lazy, &why))
         return 0;
     if (!resume->options.eager)
