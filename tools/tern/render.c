@@ -40,6 +40,9 @@ void render_line(struct json_object *event, char *text, size_t text_bytes)
                               (unsigned long)round, units_rate(json_member_number(event, "rate_bps"), rate),
                               units_size(json_member_number(event, "bytes_left"), left),
                               units_duration(ns_of(event, "predicted_downtime_ms"), downtime));
+    else if (json_member_number(event, "bytes_left") && n < text_bytes) /* a guest that runs out of its image */
+        n += (size_t)snprintf(text + n, text_bytes - n, ", %s still to be read",
+                              units_size(json_member_number(event, "bytes_left"), left));
     if (throttle && n < text_bytes)
         snprintf(text + n, text_bytes - n, ", guest throttled %lu %%", (unsigned long)throttle);
 }
