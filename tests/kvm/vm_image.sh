@@ -119,6 +119,10 @@ flip $((at + 5))
 check "a flipped bit in memory, read first" refused 1 "section 'ram-low' of the image is damaged" \
     vm resume --control vm --from image --eager --quiet
 check "and looked at" refused 1 "section 'ram-low' of the image is damaged" image image --quiet
+"$tern" vm resume --control "$work/vm" --from image >log 2>&1 &
+vm=$!
+check "the guest that runs out of it is stopped" ended 1
+check "and it is said why" grep -q "^tern: .*section 'ram-low' of the image is damaged" log
 flip $((at + 5))
 check "whole again" t image image --quiet
 check "another file" refused 1 "section 'header': this is no image" vm resume --control vm --from "$tern"
