@@ -11,7 +11,7 @@
 #include "transport/clock.h"
 #include "transport/error.h"
 
-#define THREADS  2u
+#define THREADS  4u
 #define SLOTS    (IMAGE_LOAD_SLOTS / THREADS) /* of each */
 #define REQUESTS (SLOTS * IMAGE_EXTENTS_MAX)
 #define SLICE_MS 100
