@@ -172,6 +172,13 @@ uint64_t rounds_lost(struct rounds *rounds)
     return atomic_exchange(&rounds->lost, 0);
 }
 
+void rounds_readmit(struct rounds *rounds, uint64_t lanes)
+{
+    for (uint32_t i = 0; i < rounds->n_started; i++)
+        if (lanes >> i & 1)
+            rounds->workers[i]->lost = false;
+}
+
 void rounds_cut_short(struct rounds *rounds)
 {
     shares_cut_short(rounds->shares);

@@ -62,6 +62,9 @@ void rounds_report(struct rounds *rounds, struct tern_result *result);
  * dirty again. The round has ended. */
 uint64_t rounds_lost(struct rounds *rounds);
 
+/* rounds_readmit: these lanes are used again from the next round on. No round runs. */
+void rounds_readmit(struct rounds *rounds, uint64_t lanes);
+
 /* rounds_cut_short: let the round end soon and well; what was not looked at stays dirty. Session thread. */
 void rounds_cut_short(struct rounds *rounds);
 

@@ -146,10 +146,21 @@ struct link_provider {
     int (*wait)(struct link_source *source, uint32_t lane, enum link_wait what, int timeout_ms,
                 struct tern_error *error);
     /* lost: has this lane failed for its rail's sake, while another rail goes on? Then `each` is called for every run
-     * that was taken by post and is not known to be at the destination, and the lane is never used again. NULL: a lane
-     * that fails is an error. The lane's worker only. */
+     * that was taken by post and is not known to be at the destination, and the lane is not used before readmit. NULL:
+     * a lane that fails is an error. The lane's worker only. */
     bool (*lost)(struct link_source *source, uint32_t lane, void (*each)(void *opaque, const struct link_run *run),
                  void *opaque);
+    /* rejoin: connect a lane again that lost has named and that the destination has dropped. Nothing uses it before
+     * readmit. NULL: a lost lane stays lost
+     * stop_fd      a descriptor that ends the try when it is readable
+     * returns      0, -ECANCELED, or why its rail does not carry it (yet)
+     * thread       any one, beside the workers; blocks for timeout_ms at most */
+    int (*rejoin)(struct link_source *source, uint32_t lane, int stop_fd, int timeout_ms, struct tern_error *error);
+    /* readmit: a lane for which rejoin has returned 0 is used from now on, as if it were new. No worker is at any lane,
+     * and what was posted on the old one is dead: the destination has no queue pair for it any more. */
+    void (*readmit)(struct link_source *source, uint32_t lane);
+    /* source_rail: the device that a lane rides. Valid until close. NULL: lanes have none */
+    const char *(*source_rail)(struct link_source *source, uint32_t lane);
     /* source_abort: every call now blocked, and all later ones, return -ECANCELED soon. Any thread. */
     void (*source_abort)(struct link_source *source);
     /* source_device: what the lanes ride ("rxe0", "tcp 10.0.0.2"). Valid until close. */
@@ -168,6 +179,11 @@ struct link_provider {
     /* destination_drop_lane: the source has given this lane up. After return no write of it can land any more, and its
      * fences are not waited for. Not while wait_fence runs. -EINVAL no such lane, or the last one */
     int (*destination_drop_lane)(struct link_destination *destination, uint32_t lane, struct tern_error *error);
+    /* destination_look: let lanes that were dropped connect again, if any asks for it. Never blocks. NULL: none can */
+    void (*destination_look)(struct link_destination *destination);
+    /* destination_readmit_lane: the source uses a lane again that was dropped and has connected anew: from the next
+     * round on its fences are waited for. Not while wait_fence runs. -EINVAL it has not */
+    int (*destination_readmit_lane)(struct link_destination *destination, uint32_t lane, struct tern_error *error);
     /* destination_device: what the lanes ride. Valid until close. NULL: as usable said */
     const char *(*destination_device)(struct link_destination *destination);
     /* destination_close: teardown, deregister, free. Takes NULL. */

@@ -93,7 +93,7 @@ Test(preamble, another_version_is_told_with_both)
     bytes[60] = 1;
     cr_assert_eq(refused(&error), -EPROTONOSUPPORT);
     cr_assert_not_null(strstr(error.message, "version 12345"), "%s", error.message);
-    cr_assert_not_null(strstr(error.message, "version 2"), "%s", error.message);
+    cr_assert_not_null(strstr(error.message, "version 3"), "%s", error.message);
     cr_assert_gt(strlen(error.hint), 0);
 }
 

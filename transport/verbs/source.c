@@ -26,6 +26,9 @@ static int lane_queue_pair(struct verbs_lane *lane, struct tern_error *error)
     struct ibv_pd **pd = &source->pds[lane->rail];
     struct ibv_device_attr attr;
 
+    if (*pd && (*pd)->context != lane->id->verbs) /* memory is registered there, and nowhere else */
+        return error_set(error, -ENODEV, NULL, "lane %u: its rail is no longer the RDMA device that it was",
+                         lane->index);
     if (ibv_query_device(lane->id->verbs, &attr))
         return error_set(error, -EIO, NULL, "lane %u: cannot ask its device for its limits", lane->index);
     lane->depth = lane->window = attributes.cap.max_send_wr = verbs_depth_for(&attr, lane->depth);
@@ -52,12 +55,10 @@ static int lane_queue_pair(struct verbs_lane *lane, struct tern_error *error)
 static int lane_memory(struct verbs_lane *lane, struct tern_error *error)
 {
     const struct link_source *source = lane->source;
-    bool has_ring = source->registration == LINK_REGISTER_AUTO || source->registration == LINK_REGISTER_RING;
     uint64_t headers = (lane->depth * sizeof(*lane->headers) + VERBS_PAGE_BYTES - 1) / VERBS_PAGE_BYTES;
 
     headers *= VERBS_PAGE_BYTES;
-    if (has_ring)
-        lane->ring.bytes = verbs_ring_bytes_for(verbs_memlock_bytes(), source->n_lanes);
+    lane->ring.bytes = source->ring_bytes;
     lane->memory_bytes = headers + lane->ring.bytes;
     lane->memory = mmap(NULL, lane->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (lane->memory == MAP_FAILED) {
@@ -73,7 +74,7 @@ static int lane_memory(struct verbs_lane *lane, struct tern_error *error)
     return 0;
 }
 
-static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+static int lane_handshake(struct verbs_lane *lane, int abort_fd, uint64_t deadline_ns, struct tern_error *error)
 {
     struct verbs_welcome welcome;
     struct verbs_hello hello = {.lane = lane->index, .n_lanes = lane->source->n_lanes};
@@ -86,12 +87,12 @@ static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_
                                          .rnr_retry_count = RNR_RETRIES};
     int r;
 
-    memcpy(hello.token, token, sizeof(hello.token));
+    memcpy(hello.token, lane->source->token, sizeof(hello.token));
     verbs_hello_encode(&hello, bytes);
     rdma_set_option(lane->id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &ack_timeout, sizeof(ack_timeout));
     if (rdma_connect(lane->id, &parameters))
         return error_set(error, -errno, NULL, "lane %u: cannot connect: %s", lane->index, strerror(errno));
-    r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ESTABLISHED, lane->source->abort_fd, deadline_ns, &welcome, error);
+    r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ESTABLISHED, abort_fd, deadline_ns, &welcome, error);
     if (r)
         return r;
     lane->slot_bytes = welcome.slot_bytes;
@@ -99,30 +100,30 @@ static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_
     return 0;
 }
 
-static int lane_open(struct verbs_lane *lane, const struct link_options *options, const struct sockaddr *peer,
-                     const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+int verbs_lane_open(struct verbs_lane *lane, int abort_fd, uint64_t deadline_ns, struct tern_error *error)
 {
     struct link_source *source = lane->source;
+    const struct sockaddr *peer = (const struct sockaddr *)&source->rails[lane->rail];
     int r;
 
     lane->channel = verbs_channel();
     if (!lane->channel)
         return error_set(error, -errno, NULL, "lane %u: no rdma_cm channel: %s", lane->index, strerror(errno));
-    r = verbs_resolve(options, lane->channel, &lane->id, peer, source->abort_fd, deadline_ns, error);
+    r = verbs_resolve(&source->options, lane->channel, &lane->id, peer, abort_fd, deadline_ns, error);
     if (!r && rdma_resolve_route(lane->id, clock_left_ms(deadline_ns)))
         r = error_set(error, -errno, NULL, "lane %u: no route: %s", lane->index, strerror(errno));
     if (!r)
-        r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ROUTE_RESOLVED, source->abort_fd, deadline_ns, NULL, error);
+        r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ROUTE_RESOLVED, abort_fd, deadline_ns, NULL, error);
     if (!r)
         r = lane_queue_pair(lane, error);
-    if (!r)
+    if (!r && !lane->memory)
         r = lane_memory(lane, error);
     if (!r)
-        r = lane_handshake(lane, token, deadline_ns, error);
+        r = lane_handshake(lane, abort_fd, deadline_ns, error);
     return r;
 }
 
-static void lane_close(struct verbs_lane *lane)
+void verbs_lane_close(struct verbs_lane *lane)
 {
     if (lane->id && lane->id->qp) {
         rdma_disconnect(lane->id);
@@ -141,8 +142,18 @@ static void lane_close(struct verbs_lane *lane)
     free(lane->sent);
 }
 
-static void choose_sizes(struct link_source *source, const struct link_options *options)
+static void take_options(struct link_source *source, const struct link_options *options, const struct sockaddr *peer,
+                         const uint8_t *token)
 {
+    source->options = *options;
+    source->options.rails = NULL; /* the caller's for the call only */
+    memcpy(source->token, token, sizeof(source->token));
+    memcpy(&source->rails[0], peer,
+           peer->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+    for (uint32_t i = 0; i < options->n_rails; i++)
+        source->rails[i + 1] = options->rails[i];
+    if (options->registration == LINK_REGISTER_AUTO || options->registration == LINK_REGISTER_RING)
+        source->ring_bytes = verbs_ring_bytes_for(verbs_memlock_bytes(), options->n_lanes);
     source->n_lanes = options->n_lanes;
     source->chunk_bytes = options->chunk_bytes;
     source->registration = options->registration;
@@ -168,8 +179,8 @@ static uint32_t find_rails(const struct link_options *options, uint32_t *order)
     return n;
 }
 
-static int open_lanes(struct link_source *source, const struct link_options *options, const struct sockaddr *peer,
-                      const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+static int open_lanes(struct link_source *source, const struct link_options *options, uint64_t deadline_ns,
+                      struct tern_error *error)
 {
     uint32_t order[LINK_RAILS_MAX], n_rails = find_rails(options, order);
     int r = 0;
@@ -178,8 +189,7 @@ static int open_lanes(struct link_source *source, const struct link_options *opt
         struct verbs_lane *lane = &source->lanes[i];
 
         lane->rail = verbs_rail_of(i, order, n_rails);
-        r = lane_open(lane, options, lane->rail ? (const struct sockaddr *)&options->rails[lane->rail - 1] : peer,
-                      token, deadline_ns, error);
+        r = verbs_lane_open(lane, source->abort_fd, deadline_ns, error);
         if (!r)
             verbs_append_name(source->device, sizeof(source->device), ibv_get_device_name(lane->id->verbs->device));
     }
@@ -200,9 +210,9 @@ int verbs_source_open(const struct link_options *options, const struct sockaddr 
     if (source->abort_fd < 0 || !source->lanes)
         r = error_set(error, -ENOMEM, NULL, "out of memory for %u lanes", options->n_lanes);
     else
-        choose_sizes(source, options);
+        take_options(source, options, peer, token);
     if (!r)
-        r = open_lanes(source, options, peer, token, deadline_ns, error);
+        r = open_lanes(source, options, deadline_ns, error);
     if (r) {
         verbs_source_close(source);
         return r;
@@ -224,13 +234,15 @@ void verbs_source_close(struct link_source *source)
             rdma_destroy_qp(source->lanes[i].id);
         }
     for (uint32_t i = 0; i < source->n_lanes; i++)
+        verbs_drop_next(&source->lanes[i]);
+    for (uint32_t i = 0; i < source->n_lanes; i++)
         if (source->lanes[i].mr)
             ibv_dereg_mr(source->lanes[i].mr);
     for (uint32_t i = 0; i < LINK_RAILS_MAX; i++)
         if (source->pds[i])
             ibv_dealloc_pd(source->pds[i]);
     for (uint32_t i = 0; i < source->n_lanes; i++)
-        lane_close(&source->lanes[i]);
+        verbs_lane_close(&source->lanes[i]);
     if (source->abort_fd >= 0)
         close(source->abort_fd);
     free(source->lanes);
@@ -250,7 +262,7 @@ int verbs_source_add(struct link_source *source, uint32_t region, void *base, ui
 int verbs_source_register_chunk(struct link_source *source, uint32_t region, uint64_t chunk, struct tern_error *error)
 {
     return verbs_region_register(&source->regions[region], source->pds, chunk, source->chunk_bytes, 0,
-                                 source->registration, source->lanes[0].ring.bytes, error);
+                                 source->registration, source->ring_bytes, error);
 }
 
 void verbs_source_set_key(struct link_source *source, uint32_t region, uint64_t chunk, struct link_key key)

@@ -8,6 +8,7 @@
  *   mr.c           chunks of guest memory as memory regions, or as what goes through a ring
  *   ring.c         the source's ring: what of a lane's registered buffer is in use
  *   source.c       the source's lanes: connecting, life
+ *   rejoin.c       those of them that were lost with their rail and come back with it
  *   post.c         runs into work requests
  *   tune.c         how long a write is best, measured
  *   complete.c     their completions, and credits
@@ -252,7 +253,8 @@ struct verbs_lane {
     struct verbs_ring ring;
     void *memory; /* of headers and ring */
     uint64_t memory_bytes;
-    struct ibv_mr *mr; /* of memory */
+    struct ibv_mr *mr;       /* of memory */
+    struct verbs_lane *next; /* connected again, not in use yet; owned, but for memory and mr */
 };
 
 struct link_source {
@@ -260,6 +262,10 @@ struct link_source {
     uint64_t chunk_bytes;
     uint32_t write_bytes_max;
     enum link_register registration;
+    struct link_options options;                   /* its strings are borrowed */
+    struct sockaddr_storage rails[LINK_RAILS_MAX]; /* the destination's; the first is where the lanes were asked for */
+    uint8_t token[LINK_TOKEN_BYTES];
+    uint64_t ring_bytes; /* of each lane */
     struct verbs_lane *lanes;
     struct verbs_region regions[LINK_REGIONS_MAX];
     struct ibv_pd *pds[LINK_RAILS_MAX]; /* by number of the destination's rail; NULL: it is not used */
@@ -272,6 +278,16 @@ struct link_source {
 int verbs_source_open(const struct link_options *options, const struct sockaddr *peer,
                       const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error);
 void verbs_source_close(struct link_source *source);
+/* verbs_lane_open: connect a lane of which source, index, rail and depth are set; what it has already of memory stays.
+ */
+int verbs_lane_open(struct verbs_lane *lane, int abort_fd, uint64_t deadline_ns, struct tern_error *error);
+/* verbs_lane_close: all but mr, which needs the domain. Takes a zeroed one. */
+void verbs_lane_close(struct verbs_lane *lane);
+/* verbs_drop_next: close what rejoin has connected and nothing uses yet, if there is any. */
+void verbs_drop_next(struct verbs_lane *lane);
+int verbs_rejoin(struct link_source *source, uint32_t lane, int stop_fd, int timeout_ms, struct tern_error *error);
+void verbs_readmit(struct link_source *source, uint32_t lane);
+const char *verbs_source_rail(struct link_source *source, uint32_t lane);
 /* verbs_reap: take what has completed. 0, or the failure's code */
 int verbs_reap(struct verbs_lane *lane, struct tern_error *error);
 /* verbs_await_completion: arm, reap, and sleep if nothing had come. 0, -ETIMEDOUT, -ECANCELED, the lane's error */
@@ -299,6 +315,8 @@ int verbs_destination_open(const struct link_options *options, const struct sock
                            struct tern_error *error);
 uint32_t verbs_destination_rails(struct link_destination *destination, struct sockaddr_storage out[LINK_RAILS_MAX]);
 int verbs_destination_drop_lane(struct link_destination *destination, uint32_t lane, struct tern_error *error);
+void verbs_destination_look(struct link_destination *destination);
+int verbs_destination_readmit_lane(struct link_destination *destination, uint32_t lane, struct tern_error *error);
 const char *verbs_destination_device(struct link_destination *destination);
 void verbs_destination_close(struct link_destination *destination);
 int verbs_destination_expose(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,
