@@ -221,8 +221,6 @@ static int start(struct source *source, struct tern_error *error)
         r = guest_mark_touched(&source->guest, &vm->tracker, error);
     if (!r)
         r = source_want_touched(source, error);
-    if (!r && source->locality)
-        locality_plan(source->locality, config.n_lanes);
     end_tuning(source);
     if (!r)
         r = rounds_create(&config, &rounds, error);

@@ -259,10 +259,13 @@ struct tern_node_pages {
     uint64_t pages;
 };
 
-/* What a worker of the source did. away_pages: of those that it sent, on another node than its own. */
+/* What a worker of the source did.
+ * rail         the device that its lane rode; "" over tcp
+ * away_pages   of those that it sent, on another node than its own */
 struct tern_worker {
     uint32_t lane;
     uint32_t node;
+    char rail[TERN_NAME_BYTES];
     uint64_t pages_sent, away_pages;
 };
 

@@ -27,6 +27,7 @@
 #define LINK_LANES_MAX           64
 #define LINK_REGIONS_MAX         64
 #define LINK_RAILS_MAX           4
+#define LINK_DEVICE_BYTES        64 /* a name of a device, and of several */
 #define LINK_CHUNK_BYTES_DEFAULT (64ull << 20)
 
 /* A contiguous piece of a region. offset and length are multiples of nothing in particular. */
@@ -71,6 +72,8 @@ struct link_options {
     enum link_register registration;
     const struct sockaddr_storage *rails; /* source: the destination's other rails, and their ports; borrowed */
     uint32_t n_rails;                     /* of those, 0..LINK_RAILS_MAX - 1 */
+    const uint8_t *lane_rail; /* source: the rail that each lane rides, as source_rails counts them; NULL: the lanes
+                                 take turns; borrowed during source_open */
 };
 
 enum link_wait {
@@ -112,6 +115,10 @@ struct link_provider {
 
     /* ---- source ---- */
 
+    /* source_rails: which device here reaches each of the destination's rails: peer's own, then options->rails. "":
+     * none does, or it is not allowed. returns how many entries it wrote. NULL: there are no rails */
+    uint32_t (*source_rails)(const struct link_options *options, const struct sockaddr *peer,
+                             char device[LINK_RAILS_MAX][LINK_DEVICE_BYTES]);
     /* source_open: connect options->n_lanes lanes to peer, each showing token and its index.
      * peer         address and port of the destination's listener for this provider; borrowed
      * returns      0 and *out, or -errno; bounded by options->connect_timeout_ms */

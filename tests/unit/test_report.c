@@ -134,7 +134,7 @@ Test(report, numa_nodes_and_workers, .timeout = 10)
 
     result.nodes[0] = (struct tern_node_pages){0, 1024};
     result.nodes[1] = (struct tern_node_pages){3, 5};
-    result.workers[0] = (struct tern_worker){.lane = 0, .node = 3, .pages_sent = 17, .away_pages = 2};
+    result.workers[0] = (struct tern_worker){.lane = 0, .node = 3, .rail = "rxe1", .pages_sent = 17, .away_pages = 2};
     object = json_of_result(&result);
     cr_assert(json_object_object_get_ex(object, "numa", &numa));
     cr_assert(json_object_object_get_ex(numa, "nodes", &nodes) && json_object_array_length(nodes) == 2);
@@ -145,6 +145,7 @@ Test(report, numa_nodes_and_workers, .timeout = 10)
     cr_assert_eq(json_member_number(workers, "node"), 3);
     cr_assert_eq(json_member_number(workers, "pages_sent"), 17);
     cr_assert_eq(json_member_number(workers, "away_pages"), 2);
+    cr_assert_str_eq(json_member_text(workers, "rail"), "rxe1");
     cr_assert_not(json_member_flag(numa, "sampled"));
     cr_assert_str_eq(report_nodes(&result, text, sizeof(text)), "node 0: 1,024 pages, node 3: 5 pages");
     result.nodes_sampled = true;

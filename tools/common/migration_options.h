@@ -50,7 +50,8 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .offset = offsetof(type, member.device),                                                                      \
          .commands = (both),                                                                                           \
          .group = "Migration",                                                                                         \
-         .help = "RDMA devices to use, like rxe0; several, named at both sides, are rails that lanes ride in turn"},   \
+         .help = "RDMA devices to use, like rxe0; several, named at both sides, are rails: lanes "                     \
+                 "ride the nearest to their NUMA node, or in turn"},                                                   \
         {.name = "gid-index",                                                                                          \
          .argument = "N",                                                                                              \
          .kind = OPTION_INDEX,                                                                                         \

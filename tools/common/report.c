@@ -169,6 +169,7 @@ static struct json_object *numa_object(const struct tern_result *result)
 
         add_number(worker, "lane", result->workers[i].lane);
         add_number(worker, "node", result->workers[i].node);
+        add_text(worker, "rail", result->workers[i].rail);
         add_number(worker, "pages_sent", result->workers[i].pages_sent);
         add_number(worker, "away_pages", result->workers[i].away_pages);
         json_object_array_add(workers, worker);

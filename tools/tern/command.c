@@ -52,7 +52,8 @@ static const struct command commands[CLI_COMMANDS] = {
     [CLI_VERIFY] = {"verify", "--vm SOCK", "check the whole memory of a payload guest", NULL, cmd_verify},
     [CLI_QUIT] = {"quit", "--vm SOCK", "end a VM process and its guest", NULL, cmd_quit},
     [CLI_DOCTOR] =
-        {"doctor", "[--plan [--memory SIZE] [--lanes N]] [--json]", "say what this host can do for tern",
+        {"doctor", "[--plan [--memory SIZE] [--lanes N] [--device NAME,NAME]] [--json]",
+         "say what this host can do for tern",
          "NUMA nodes, RDMA devices, limits and what the kernel offers, with hints where something is missing.\n"
          "With --plan: which worker would send what from where.\n",
          cmd_doctor},

@@ -7,6 +7,7 @@ const struct link_provider link_verbs = {
     .needs_registration = true,
     .usable = verbs_usable,
     .limits = verbs_limits,
+    .source_rails = verbs_source_rails,
     .source_open = verbs_source_open,
     .source_close = verbs_source_close,
     .source_add = verbs_source_add,

@@ -146,7 +146,8 @@ static void take_options(struct link_source *source, const struct link_options *
                          const uint8_t *token)
 {
     source->options = *options;
-    source->options.rails = NULL; /* the caller's for the call only */
+    source->options.rails = NULL; /* the caller's, for the call only */
+    source->options.lane_rail = NULL;
     memcpy(source->token, token, sizeof(source->token));
     memcpy(&source->rails[0], peer,
            peer->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
@@ -163,32 +164,41 @@ static void take_options(struct link_source *source, const struct link_options *
             .source = source, .index = i, .depth = options->queue_depth ? options->queue_depth : VERBS_DEPTH_DEFAULT};
 }
 
-/* The destination's rails that a device of this side reaches; the first is the one that was agreed on. */
-static uint32_t find_rails(const struct link_options *options, uint32_t *order)
+uint32_t verbs_source_rails(const struct link_options *options, const struct sockaddr *peer,
+                            char device[LINK_RAILS_MAX][LINK_DEVICE_BYTES])
 {
-    uint32_t n = 0;
+    for (uint32_t i = 0; i <= options->n_rails; i++) {
+        const struct sockaddr *rail = i ? (const struct sockaddr *)&options->rails[i - 1] : peer;
 
-    order[n++] = 0;
-    for (uint32_t i = 0; i < options->n_rails; i++) {
-        char device[VERBS_NAME_BYTES];
-
-        if (!verbs_usable(options, (const struct sockaddr *)&options->rails[i], TERN_SIDE_SOURCE, device,
-                          sizeof(device), NULL))
-            order[n++] = i + 1;
+        if (verbs_usable(options, rail, TERN_SIDE_SOURCE, device[i], LINK_DEVICE_BYTES, NULL))
+            device[i][0] = 0;
     }
-    return n;
+    return options->n_rails + 1;
 }
 
-static int open_lanes(struct link_source *source, const struct link_options *options, uint64_t deadline_ns,
-                      struct tern_error *error)
+/* A rail for each lane: as it was planned, or in turn those that a device of this side reaches. The first one is what
+ * the transport was agreed on for. */
+static void choose_rails(struct link_source *source, const struct link_options *options, const struct sockaddr *peer)
 {
-    uint32_t order[LINK_RAILS_MAX], n_rails = find_rails(options, order);
+    char device[LINK_RAILS_MAX][LINK_DEVICE_BYTES];
+    uint32_t order[LINK_RAILS_MAX], n = 0, n_rails = 1;
+
+    if (!options->lane_rail && options->n_rails)
+        n_rails = verbs_source_rails(options, peer, device);
+    for (uint32_t i = 0; i < n_rails; i++)
+        if (!i || device[i][0])
+            order[n++] = i;
+    for (uint32_t i = 0; i < source->n_lanes; i++)
+        source->lanes[i].rail = options->lane_rail ? options->lane_rail[i] : verbs_rail_of(i, order, n);
+}
+
+static int open_lanes(struct link_source *source, uint64_t deadline_ns, struct tern_error *error)
+{
     int r = 0;
 
     for (uint32_t i = 0; !r && i < source->n_lanes; i++) {
         struct verbs_lane *lane = &source->lanes[i];
 
-        lane->rail = verbs_rail_of(i, order, n_rails);
         r = verbs_lane_open(lane, source->abort_fd, deadline_ns, error);
         if (!r)
             verbs_append_name(source->device, sizeof(source->device), ibv_get_device_name(lane->id->verbs->device));
@@ -211,8 +221,10 @@ int verbs_source_open(const struct link_options *options, const struct sockaddr 
         r = error_set(error, -ENOMEM, NULL, "out of memory for %u lanes", options->n_lanes);
     else
         take_options(source, options, peer, token);
-    if (!r)
-        r = open_lanes(source, options, deadline_ns, error);
+    if (!r) {
+        choose_rails(source, options, peer);
+        r = open_lanes(source, deadline_ns, error);
+    }
     if (r) {
         verbs_source_close(source);
         return r;

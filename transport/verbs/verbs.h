@@ -37,7 +37,7 @@
 
 #define VERBS_DEPTH_DEFAULT   128u
 #define VERBS_WRITE_BYTES_MAX (1u << 20)
-#define VERBS_NAME_BYTES      64
+#define VERBS_NAME_BYTES      LINK_DEVICE_BYTES
 #define VERBS_PAGE_BYTES      4096u
 #define VERBS_SLOT_BYTES      (32u << 10) /* payload of a slot of the destination's ring */
 #define VERBS_SLOTS_MAX       16u         /* of a lane */
@@ -275,6 +275,8 @@ struct link_source {
     char device[2 * VERBS_NAME_BYTES]; /* "rxe0,rxe1" */
 };
 
+uint32_t verbs_source_rails(const struct link_options *options, const struct sockaddr *peer,
+                            char device[LINK_RAILS_MAX][LINK_DEVICE_BYTES]);
 int verbs_source_open(const struct link_options *options, const struct sockaddr *peer,
                       const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error);
 void verbs_source_close(struct link_source *source);
