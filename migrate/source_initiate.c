@@ -391,6 +391,7 @@ static uint32_t names_in(const char *devices)
     return n < LINK_RAILS_MAX ? n : LINK_RAILS_MAX;
 }
 
+/* Lanes by a rule; transport/verbs/tune.c says why they are not probed. */
 static void choose(struct source *source)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);

@@ -205,7 +205,7 @@ typedef void tern_event_fn(void *opaque, const struct tern_event *event);
  *                  does not name, and with NULL: the same number, else interleaved. Memory that has a policy keeps it
  * on_event         may be NULL; called from libtern's threads, one at a time; must not block
  * registration     of guest memory with the RDMA device, on this side
- * write_bytes, queue_depth, signal_every   of writes over RDMA (source); 0: chosen, the first two by a short probe */
+ * write_bytes, queue_depth, signal_every   of writes over RDMA (source); 0: chosen by a short probe */
 struct tern_options {
     size_t struct_bytes;
     const char *host;

@@ -230,20 +230,30 @@ static const struct verbs_sample *choose(const struct verbs_sample *samples, uin
 
 Test(tune, the_best_rate_wins_and_near_it_the_least_under_way)
 {
-    const struct verbs_sample sizes[] = {{64 * KIB, 128, 100 * MIB, 2000},
-                                         {256 * KIB, 128, 100 * MIB, 1000},
-                                         {MIB, 128, 100 * MIB, 980},
-                                         {256 * KIB, 16, 100 * MIB, 1040},
-                                         {256 * KIB, 64, 100 * MIB, 990}};
+    const struct verbs_sample sizes[] = {{64 * KIB, 128, 100 * MIB, 2000, 32},
+                                         {256 * KIB, 128, 100 * MIB, 1000, 32},
+                                         {MIB, 128, 100 * MIB, 980, 32},
+                                         {256 * KIB, 16, 100 * MIB, 1040, 32},
+                                         {256 * KIB, 64, 100 * MIB, 990, 32}};
 
     cr_assert_eq(choose(sizes, 3), &sizes[1], "2 %% less than the best, with a quarter of the bytes under way");
     cr_assert_eq(choose(sizes, 5), &sizes[4], "16 are 6 %% too slow, 64 are enough");
     cr_assert_eq(choose(sizes, 1), &sizes[0]);
 }
 
+Test(tune, of_equal_ones_that_with_the_fewest_completions_wins)
+{
+    const struct verbs_sample samples[] = {{256 * KIB, 32, 100 * MIB, 1000, 8},
+                                           {256 * KIB, 32, 98 * MIB, 1000, 16}, /* near the best */
+                                           {256 * KIB, 32, 99 * MIB, 1000, 4},
+                                           {256 * KIB, 32, 80 * MIB, 1000, 32}}; /* room comes too late */
+
+    cr_assert_eq(choose(samples, 4), &samples[1]);
+}
+
 Test(tune, nothing_measured_is_no_choice)
 {
-    const struct verbs_sample still = {64 * KIB, 128, MIB, 0};
+    const struct verbs_sample still = {64 * KIB, 128, MIB, 0, 32};
 
     cr_assert_null(choose(NULL, 0));
     cr_assert_null(choose(&still, 1));

@@ -68,7 +68,8 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .max = LINK_LANES_MAX,                                                                                        \
          .commands = (source),                                                                                         \
          .group = "Migration",                                                                                         \
-         .help = "connections to spread the memory over (chosen)"},                                                    \
+         .help = "connections to spread the memory over (one a core, 4 at most; but at least one for each rail, and "  \
+                 "for each NUMA node with memory)"},                                                                   \
         {.name = "write-size",                                                                                         \
          .argument = "SIZE",                                                                                           \
          .kind = OPTION_SIZE,                                                                                          \
@@ -95,7 +96,8 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .max = 65536,                                                                                                 \
          .commands = (source),                                                                                         \
          .group = "Migration",                                                                                         \
-         .help = "ask for one completion in so many RDMA writes (a quarter of the queue depth)"},                      \
+         .help = "ask for one completion in so many RDMA writes (chosen by that probe, else a quarter of the queue "   \
+                 "depth)"},                                                                                            \
         {.name = "downtime-limit",                                                                                     \
          .argument = "TIME",                                                                                           \
          .kind = OPTION_DURATION,                                                                                      \

@@ -10,7 +10,7 @@
  *   source.c       the source's lanes: connecting, life
  *   rejoin.c       those of them that were lost with their rail and come back with it
  *   post.c         runs into work requests
- *   tune.c         how long a write is best, measured
+ *   tune.c         how long a write is best, how many under way, how many completions: measured
  *   complete.c     their completions, and credits
  *   accept.c       which lanes the destination accepts
  *   listen.c       the destination's rails
@@ -42,7 +42,7 @@
 #define VERBS_SLOT_BYTES      (32u << 10) /* payload of a slot of the destination's ring */
 #define VERBS_SLOTS_MAX       16u         /* of a lane */
 #define VERBS_SLOTS_MIN       8u
-#define VERBS_SLOTS_FENCES    4u /* of a lane's slots are no credits: fences take a receive too */
+#define VERBS_SLOTS_FENCES    4u             /* of a lane's slots are no credits: fences take a receive too */
 #define VERBS_RING_BYTES_MAX  (512u << 10)
 #define VERBS_RING_BYTES_MIN  (32u << 10)
 
@@ -139,14 +139,15 @@ bool verbs_rail_goes_on(const uint32_t *rail_of_lane, uint32_t n_lanes, uint64_t
 
 /* ---- tune.c ---- */
 
-/* What was written in how long, in writes of one length with so many under way at most. */
+/* What was written in how long, in writes of one length with so many under way at most, one in so many signalled. */
 struct verbs_sample {
     uint32_t write_bytes, depth;
     uint64_t bytes, ns;
+    uint32_t signal_every;
 };
 
 /* verbs_tune_choose: of the samples within 5 % of the best rate the one with the least under way: a fence waits for
- * that. NULL: there is none */
+ * that; of several such the one with the fewest completions. NULL: there is none */
 const struct verbs_sample *verbs_tune_choose(const struct verbs_sample *samples, uint32_t n);
 /* verbs_tune_volume: what a sample writes to take slice_ns at this rate, in whole writes. 0: too few of them to tell
  * anything */
