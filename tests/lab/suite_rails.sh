@@ -110,12 +110,14 @@ payload_is_whole()
 }
 
 if [[ $TERN_LAB_HOST = a ]]; then
-    plan 5
+    plan 6
     lab_meet perf 60
     check --time 40 "both wires are up" wires
     check --time 60 "lanes ride both rails" rides_both
     lab_meet ring 60
     check --time 60 "and through the rings of both sides" rides_both --register ring
+    export TERN_TEST_TRANSPORT=verbs TERN_TEST_HOST=$TERN_LAB_SELF
+    check --time 90 "a lane that is lost and comes back, within one host" criterion test_verbs_rails
     check "a payload guest runs" vm_up payload run --memory 256M --low-memory 128M --fill 64M \
         --working-set 24M --dirty-rate 0
     lab_meet payload 60

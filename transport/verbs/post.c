@@ -11,8 +11,7 @@
 #include "transport/error.h"
 #include "transport/verbs/verbs.h"
 
-#define CHAIN      32u
-#define STARVED_NS 20000000000ull
+#define CHAIN 32u
 
 static int canceled(struct tern_error *error)
 {
@@ -209,11 +208,11 @@ static int check_starved(struct verbs_lane *lane, struct tern_error *error)
         lane->starved_ns = 0;
     else if (!lane->starved_ns)
         lane->starved_ns = now_ns;
-    else if (now_ns - lane->starved_ns > STARVED_NS) {
+    else if (now_ns - lane->starved_ns > VERBS_STARVED_NS) {
         lane->out = true;
         return error_set(error, -ETIME, "look at the destination's messages",
                          "lane %u: the destination has given back nothing of its ring for %llu s", lane->index,
-                         STARVED_NS / 1000000000);
+                         VERBS_STARVED_NS / 1000000000);
     }
     return 0;
 }
@@ -251,7 +250,7 @@ int verbs_fence(struct link_source *source, uint32_t index, uint32_t round, stru
 
     do {
         r = verbs_wait(source, index, LINK_WAIT_ROOM, 200, error);
-    } while (r == -ETIMEDOUT); /* bounded by abort, the queue pair's own retries and STARVED_NS */
+    } while (r == -ETIMEDOUT); /* bounded by abort, the queue pair's own retries and VERBS_STARVED_NS */
     if (r)
         return r;
     wr.wr_id = lane->posted;

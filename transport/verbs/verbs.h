@@ -43,6 +43,7 @@
 #define VERBS_SLOTS_MAX       16u         /* of a lane */
 #define VERBS_SLOTS_MIN       8u
 #define VERBS_SLOTS_FENCES    4u             /* of a lane's slots are no credits: fences take a receive too */
+#define VERBS_STARVED_NS      20000000000ull /* a lane without a slot, and nothing under way, is lost */
 #define VERBS_RING_BYTES_MAX  (512u << 10)
 #define VERBS_RING_BYTES_MIN  (32u << 10)
 
