@@ -21,6 +21,7 @@ struct rejoin {
     bool running;
     _Atomic bool over;
     int result;
+    struct tern_error error;
 };
 
 int rejoin_create(const struct link_provider *provider, struct link_source *link, struct rejoin **out,
@@ -40,12 +41,11 @@ int rejoin_create(const struct link_provider *provider, struct link_source *link
     return 0;
 }
 
-/* Why it is not connected yet is of no use: the rail is known to be down. */
 static void *rejoin_main(void *argument)
 {
     struct rejoin *rejoin = argument;
 
-    rejoin->result = rejoin->provider->rejoin(rejoin->link, rejoin->lane, rejoin->stop_fd, TRY_MS, NULL);
+    rejoin->result = rejoin->provider->rejoin(rejoin->link, rejoin->lane, rejoin->stop_fd, TRY_MS, &rejoin->error);
     atomic_store(&rejoin->over, true);
     return NULL;
 }
@@ -53,11 +53,12 @@ static void *rejoin_main(void *argument)
 void rejoin_start(struct rejoin *rejoin, uint32_t lane)
 {
     rejoin->lane = lane;
+    rejoin->error = (struct tern_error){0};
     atomic_store(&rejoin->over, false);
     rejoin->running = !pthread_create(&rejoin->thread, NULL, rejoin_main, rejoin); /* or the next try makes one */
 }
 
-bool rejoin_ended(struct rejoin *rejoin, uint32_t *lane, bool *joined)
+bool rejoin_ended(struct rejoin *rejoin, uint32_t *lane, bool *joined, struct tern_error *error)
 {
     if (!rejoin->running || !atomic_load(&rejoin->over))
         return false;
@@ -65,6 +66,7 @@ bool rejoin_ended(struct rejoin *rejoin, uint32_t *lane, bool *joined)
     rejoin->running = false;
     *lane = rejoin->lane;
     *joined = !rejoin->result;
+    *error = rejoin->error;
     return true;
 }
 

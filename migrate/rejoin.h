@@ -16,8 +16,9 @@ int rejoin_create(const struct link_provider *provider, struct link_source *link
                   struct tern_error *error);
 /* rejoin_start: try lane. None is under way. */
 void rejoin_start(struct rejoin *rejoin, uint32_t lane);
-/* rejoin_ended: has the last try ended since this was asked last? Then which lane, and whether it is connected. */
-bool rejoin_ended(struct rejoin *rejoin, uint32_t *lane, bool *joined);
+/* rejoin_ended: has the last try ended since this was asked last? Then which lane, and whether it is connected; if not,
+ * *error says why. */
+bool rejoin_ended(struct rejoin *rejoin, uint32_t *lane, bool *joined, struct tern_error *error);
 bool rejoin_running(const struct rejoin *rejoin);
 /* rejoin_stop: a try that is under way ends soon, and later ones at once. Any thread. */
 void rejoin_stop(struct rejoin *rejoin);

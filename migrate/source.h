@@ -72,6 +72,7 @@ struct source {
     uint64_t state_bytes, state_digest;
     uint32_t round;
     struct lost_lanes lost_lanes;
+    struct tern_error away; /* why the last try to connect one of them failed */
     struct tuner tuner;
     bool tracking, inhibited, throttled;
     bool overdue; /* the deadline has passed: switch over although the limit is missed */

@@ -60,7 +60,7 @@ void source_tend_lanes(struct source *source)
 
     if (!source->rejoin)
         return;
-    if (rejoin_ended(source->rejoin, &tried, &joined))
+    if (rejoin_ended(source->rejoin, &tried, &joined, &source->away))
         lost_lanes_tried(&source->lost_lanes, tried, joined, now_ns);
     lane = rejoin_running(source->rejoin) ? -1 : lost_lanes_due(&source->lost_lanes, now_ns);
     if (lane >= 0)
@@ -89,6 +89,8 @@ void source_end_tries(struct source *source)
 {
     struct rejoin *rejoin;
 
+    if (source->rejoin && source->lost_lanes.lost && source->away.message[0])
+        events_warning(&source->events, "not all lanes have come back: %s", source->away.message);
     pthread_mutex_lock(&source->lock);
     rejoin = source->rejoin;
     source->rejoin = NULL;
