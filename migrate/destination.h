@@ -58,8 +58,9 @@ struct tern_destination {
     struct verifier *verifier;
     struct placement *placement; /* NULL: this host has one NUMA node */
     struct link_options link_options;
-    uint32_t round; /* the last one that was acknowledged */
-    bool last;      /* and it was the last: nothing but the device state is still to come */
+    uint32_t round;         /* the last one that was acknowledged */
+    bool last;              /* and it was the last: nothing but the device state is still to come */
+    uint64_t lanes_dropped; /* a bit each */
     bool inhibited;
     bool torn;    /* the lanes are down for good */
     bool queried; /* the present connection began with a QUERY */

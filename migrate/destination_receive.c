@@ -10,6 +10,7 @@
 #include "transport/error.h"
 
 #define FENCE_SLICE_MS 500
+#define LOOK_MS        50 /* how soon a lane that comes back is answered */
 
 static int on_want(struct tern_destination *destination, const struct control_frame *frame, struct tern_error *error)
 {
@@ -137,9 +138,28 @@ static int on_lane_down(struct tern_destination *destination, const struct contr
     r = door->provider->destination_drop_lane(door->link, lane, error);
     if (r)
         return r;
+    destination->lanes_dropped |= 1ull << lane;
     events_warning(&destination->events, "lane %u is lost with its rail; the others go on", lane);
     return control_send(door->control, WIRE_LANE_GONE, destination->message, wire_put_lane(destination->message, lane),
                         error);
+}
+
+/* Between two rounds: the next one's fences are counted with this lane. */
+static int on_lane_up(struct tern_destination *destination, const struct control_frame *frame, struct tern_error *error)
+{
+    struct destination_door *door = &destination->door;
+    uint32_t lane;
+    int r;
+
+    if (!door->provider->destination_readmit_lane || wire_get_lane(frame->payload, frame->length_bytes, &lane) ||
+        destination->last)
+        return destination_bad_message(frame->type, error);
+    r = door->provider->destination_readmit_lane(door->link, lane, error);
+    if (r)
+        return r;
+    destination->lanes_dropped &= ~(1ull << lane);
+    events_warning(&destination->events, "lane %u is back with its rail", lane);
+    return 0;
 }
 
 /* returns 1 when the device state has been loaded */
@@ -152,6 +172,8 @@ static int handle(struct tern_destination *destination, const struct control_fra
         return on_want(destination, frame, error);
     case WIRE_LANE_DOWN:
         return on_lane_down(destination, frame, error);
+    case WIRE_LANE_UP:
+        return on_lane_up(destination, frame, error);
     case WIRE_LIST:
         return on_list(destination, frame, error);
     case WIRE_ROUND_END:
@@ -207,6 +229,22 @@ int destination_next(struct tern_destination *destination, int timeout_ms, struc
     return r;
 }
 
+/* The next message; lanes that were dropped may connect again meanwhile. */
+static int next(struct tern_destination *destination, struct control_frame *out, struct tern_error *error)
+{
+    const struct destination_door *door = &destination->door;
+    int r;
+
+    do {
+        bool look = destination->lanes_dropped && !destination->last && door->provider->destination_look;
+
+        if (look)
+            door->provider->destination_look(door->link);
+        r = destination_next(destination, look ? LOOK_MS : -1, out, error);
+    } while (r == -ETIMEDOUT);
+    return r;
+}
+
 int destination_receive(struct tern_destination *destination, struct tern_error *error)
 {
     int r = 0;
@@ -215,7 +253,7 @@ int destination_receive(struct tern_destination *destination, struct tern_error 
     while (!r) {
         struct control_frame frame;
 
-        r = destination_next(destination, -1, &frame, error);
+        r = next(destination, &frame, error);
         if (r)
             return r;
         r = handle(destination, &frame, error);

@@ -2,6 +2,7 @@
 #include "migrate/locality.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,10 +83,27 @@ int locality_position(const struct locality *locality, uint64_t unit)
     return topology_find(&locality->topology, locality->unit_node[unit]);
 }
 
-void locality_plan(struct locality *locality, uint32_t n_lanes)
+static int32_t node_of_device(const struct topology *topology, const char *name)
 {
-    struct plan_input input = {.topology = &locality->topology, .node_bytes = locality->node_bytes, .n_lanes = n_lanes};
+    for (uint32_t i = 0; i < topology->n_devices; i++)
+        if (topology->devices[i].is_rdma && !strcmp(topology->devices[i].name, name))
+            return topology->devices[i].node;
+    return TOPOLOGY_UNKNOWN;
+}
 
+void locality_plan(struct locality *locality, uint32_t n_lanes, const char *const *rails, uint32_t n_rails)
+{
+    struct plan_rail planned[PLAN_RAILS_MAX];
+    struct plan_input input = {.topology = &locality->topology,
+                               .node_bytes = locality->node_bytes,
+                               .n_lanes = n_lanes,
+                               .rails = planned,
+                               .n_rails = n_rails < PLAN_RAILS_MAX ? n_rails : PLAN_RAILS_MAX};
+
+    for (uint32_t i = 0; i < input.n_rails; i++) {
+        planned[i].node = node_of_device(&locality->topology, rails[i]);
+        snprintf(planned[i].name, sizeof(planned[i].name), "%.31s", rails[i]);
+    }
     plan_make(&input, &locality->plan);
     for (uint64_t unit = 0; unit < locality->n_units; unit++) {
         int at = locality_position(locality, unit);

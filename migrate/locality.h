@@ -30,8 +30,9 @@ void locality_destroy(struct locality *locality);
 /* locality_lanes: how many there should be where `lanes` would do on one node (plan_lanes). Takes NULL. */
 uint32_t locality_lanes(const struct locality *locality, uint32_t lanes);
 
-/* locality_plan: for n_lanes workers; from then on the plan and unit_group hold. */
-void locality_plan(struct locality *locality, uint32_t n_lanes);
+/* locality_plan: for n_lanes workers and the rails that are on these RDMA devices of this host, of which there may be
+ * none; from then on the plan and unit_group hold. */
+void locality_plan(struct locality *locality, uint32_t n_lanes, const char *const *rails, uint32_t n_rails);
 
 /* locality_runs: what the destination is told. runs has WIRE_RESIDENCE_MAX entries; returns how many. Takes NULL. */
 uint32_t locality_runs(const struct locality *locality, const struct guest *guest, struct wire_residence *runs);

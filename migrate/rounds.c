@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,7 +153,8 @@ struct round_stats rounds_stats(struct rounds *rounds)
 
 void rounds_report(struct rounds *rounds, struct tern_result *result)
 {
-    const struct locality *locality = rounds->config.locality;
+    const struct rounds_config *config = &rounds->config;
+    const struct locality *locality = config->locality;
 
     for (uint32_t i = 0; locality && i < rounds->n_started; i++) {
         const struct worker *worker = rounds->workers[i];
@@ -163,6 +165,9 @@ void rounds_report(struct rounds *rounds, struct tern_result *result)
             .pages_sent = worker->pages_sent,
             .away_pages = worker->away_pages,
         };
+        if (config->provider->source_rail)
+            snprintf(result->workers[i].rail, sizeof(result->workers[i].rail), "%.31s",
+                     config->provider->source_rail(config->link, i));
         result->n_workers = i + 1;
     }
 }
@@ -170,6 +175,13 @@ void rounds_report(struct rounds *rounds, struct tern_result *result)
 uint64_t rounds_lost(struct rounds *rounds)
 {
     return atomic_exchange(&rounds->lost, 0);
+}
+
+void rounds_readmit(struct rounds *rounds, uint64_t lanes)
+{
+    for (uint32_t i = 0; i < rounds->n_started; i++)
+        if (lanes >> i & 1)
+            rounds->workers[i]->lost = false;
 }
 
 void rounds_cut_short(struct rounds *rounds)

@@ -25,7 +25,7 @@ struct rounds;
 struct rounds_config {
     const struct link_provider *provider;
     struct link_source *link;
-    struct control *control; /* page lists go out here */
+    struct control *control; /* page lists go out here; NULL: into a file, which needs none */
     struct guest *guest;
     const struct tern_tracker *tracker;
     struct pacer *pacer;
@@ -61,6 +61,9 @@ void rounds_report(struct rounds *rounds, struct tern_result *result);
 /* rounds_lost: lanes (a bit each) that were lost with their rail since the last call. What they had not brought over is
  * dirty again. The round has ended. */
 uint64_t rounds_lost(struct rounds *rounds);
+
+/* rounds_readmit: these lanes are used again from the next round on. No round runs. */
+void rounds_readmit(struct rounds *rounds, uint64_t lanes);
 
 /* rounds_cut_short: let the round end soon and well; what was not looked at stays dirty. Session thread. */
 void rounds_cut_short(struct rounds *rounds);

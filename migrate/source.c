@@ -109,6 +109,7 @@ static void release(struct source *source)
 
     source_unblock(source);
     tuner_join(&source->tuner);
+    rejoin_destroy(DETACH(source, rejoin));
     rounds_destroy(DETACH(source, rounds));
     registrar_destroy(DETACH(source, registrar));
     if (source->tracking && source->vm->tracker.ops->stop)

@@ -5,6 +5,7 @@
  *   source_initiate.c    connect, agree, lanes, registration
  *   source_inbox.c       messages from the destination
  *   source_precopy.c     rounds and convergence
+ *   source_lanes.c       lanes that are lost with their rail, and come back with it
  *   source_switchover.c  stop-and-copy, the ledger, the outcome
  *   source_handover.c    who runs the guest: events in, actions out; what follows a cut
  */
@@ -22,8 +23,10 @@
 #include "migrate/guest.h"
 #include "migrate/handover.h"
 #include "migrate/locality.h"
+#include "migrate/lost_lanes.h"
 #include "migrate/pacer.h"
 #include "migrate/registrar.h"
+#include "migrate/rejoin.h"
 #include "migrate/rounds.h"
 #include "migrate/tern.h"
 #include "migrate/tuner.h"
@@ -40,7 +43,6 @@ struct inbox {
     bool ready, active;
     bool has_standing;
     enum wire_standing standing;
-    uint64_t lanes_gone; /* a bit each */
 };
 
 /* Moments of the switchover, on the monotonic clock. */
@@ -69,7 +71,8 @@ struct source {
     uint64_t state_capacity_bytes;
     uint64_t state_bytes, state_digest;
     uint32_t round;
-    uint64_t lanes_lost; /* a bit each */
+    struct lost_lanes lost_lanes;
+    struct tern_error away; /* why the last try to connect one of them failed */
     struct tuner tuner;
     bool tracking, inhibited, throttled;
     bool overdue; /* the deadline has passed: switch over although the limit is missed */
@@ -91,6 +94,7 @@ struct source {
     struct chunks *chunks;
     struct registrar *registrar;
     struct rounds *rounds;
+    struct rejoin *rejoin;         /* once a lane was lost that may come back */
     struct tern_error async_error; /* first failure in a thread that is not the session's */
     bool async_failed;
 };
@@ -127,6 +131,16 @@ int source_precopy(struct source *source, struct tern_error *error);
 /* source_round: send all that is dirty as the next round and wait for the destination's word that it has it.
  * written_ns   may be NULL: when all of it had completed here */
 int source_round(struct source *source, bool last, uint64_t *written_ns, struct tern_error *error);
+
+/* source_lose_lanes: lanes (a bit each) that were lost in this round: no page of theirs may travel again before the
+ * destination has torn them down. */
+int source_lose_lanes(struct source *source, uint64_t lost, struct tern_error *error);
+/* source_tend_lanes: try to connect lost lanes again, beside whatever else goes on. Within pre-copy, now and then. */
+void source_tend_lanes(struct source *source);
+/* source_take_lanes_back: those that have connected are used from the next round of pre-copy on. No round runs. */
+int source_take_lanes_back(struct source *source, struct tern_error *error);
+/* source_end_tries: no lane comes back from here on; a try that is under way ends now. */
+void source_end_tries(struct source *source);
 
 /* source_give_up: before the commit: the guest stays here. Resumes it if it was paused, and tells the destination.
  * returns  code, or -EIO where the guest could not be resumed, then with another *error */

@@ -112,9 +112,8 @@ static int take_lane_gone(struct source *source, const struct control_frame *fra
 {
     uint32_t lane;
 
-    if (wire_get_lane(frame->payload, frame->length_bytes, &lane) || !(source->lanes_lost >> lane & 1))
+    if (wire_get_lane(frame->payload, frame->length_bytes, &lane) || !lost_lanes_gone(&source->lost_lanes, lane))
         return -EPROTO;
-    source->inbox.lanes_gone |= 1ull << lane;
     return 0;
 }
 
@@ -210,6 +209,8 @@ void source_unblock(struct source *source)
         source->provider->source_abort(source->link);
     if (source->chunks)
         chunks_abort(source->chunks);
+    if (source->rejoin)
+        rejoin_stop(source->rejoin);
     if (source->control)
         control_kick(source->control);
     pthread_mutex_unlock(&source->lock);

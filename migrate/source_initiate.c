@@ -169,9 +169,34 @@ static int await_ack(struct source *source, struct tern_error *error)
 
 /* ---- lanes and registration ---- */
 
+/* On a host with several NUMA nodes the plan says which rail a lane rides, of those that something here reaches: the
+ * nearest to the node whose memory it sends. rail has an entry a lane; returns whether it was filled in. */
+static bool plan_lanes_and_rails(struct source *source, const struct sockaddr *peer, uint8_t *rail)
+{
+    char device[LINK_RAILS_MAX][LINK_DEVICE_BYTES];
+    const char *reached[LINK_RAILS_MAX];
+    uint8_t number[LINK_RAILS_MAX];
+    uint32_t n = 0, n_rails = 0;
+
+    if (!source->locality)
+        return false;
+    if (source->provider->source_rails)
+        n_rails = source->provider->source_rails(&source->link_options, peer, device);
+    for (uint32_t i = 0; i < n_rails; i++)
+        if (device[i][0]) {
+            reached[n] = device[i];
+            number[n++] = (uint8_t)i;
+        }
+    locality_plan(source->locality, source->link_options.n_lanes, reached, n);
+    for (uint32_t i = 0; i < source->link_options.n_lanes && n; i++)
+        rail[i] = number[source->locality->plan.workers[i].rail];
+    return n > 0;
+}
+
 static int open_lanes(struct source *source, struct tern_error *error)
 {
     const struct wire_hello_ack *ack = &source->inbox.ack;
+    uint8_t lane_rail[LINK_LANES_MAX];
     struct sockaddr_storage peer = *control_peer(source->control);
     struct link_source *link;
     int r;
@@ -193,7 +218,10 @@ static int open_lanes(struct source *source, struct tern_error *error)
         address_set_port(&peer, ack->port);
     source->link_options.rails = ack->rails;
     source->link_options.n_rails = ack->n_rails;
+    if (plan_lanes_and_rails(source, (struct sockaddr *)&peer, lane_rail))
+        source->link_options.lane_rail = lane_rail;
     r = source->provider->source_open(&source->link_options, (struct sockaddr *)&peer, ack->token, &link, error);
+    source->link_options.lane_rail = NULL;
     if (r)
         return r;
     for (uint32_t i = 0; i < source->vm->n_regions && !r; i++)
@@ -363,6 +391,7 @@ static uint32_t names_in(const char *devices)
     return n < LINK_RAILS_MAX ? n : LINK_RAILS_MAX;
 }
 
+/* Lanes by a rule; transport/verbs/tune.c says why they are not probed. */
 static void choose(struct source *source)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);

@@ -71,6 +71,7 @@ static int await_workers(struct source *source, uint64_t dirty_pages, struct ter
         r = check_deadline(source, dirty_pages, error);
         if (r)
             return r;
+        source_tend_lanes(source);
         if (clock_now_ns() >= report_ns) {
             report_progress(source, dirty_pages, begin_ns);
             report_ns += PROGRESS_NS;
@@ -114,36 +115,15 @@ static uint64_t patience_ns(const struct source *source, uint64_t sent_bytes)
     return PATIENCE_NS + 2 * (predicted_ns < PREDICTED_MAX ? predicted_ns : PREDICTED_MAX);
 }
 
-/* Lanes that were lost in this round: no page of theirs may travel again before the destination has torn them down. */
-static int give_up_lanes(struct source *source, uint64_t lost, struct tern_error *error)
-{
-    uint64_t deadline_ns = clock_now_ns() + PATIENCE_NS;
-    int r = 0;
-
-    source->lanes_lost |= lost;
-    for (uint32_t lane = 0; lane < source->link_options.n_lanes && !r; lane++)
-        if (lost >> lane & 1) {
-            events_warning(&source->events, "lane %u is lost with its rail; the others go on, and send what it had not",
-                           lane);
-            r = source_send(source, WIRE_LANE_DOWN, wire_put_lane(source->message, lane), error);
-        }
-    while ((!r || r == -ETIMEDOUT) && source->inbox.lanes_gone != source->lanes_lost) {
-        if (!clock_left_ms(deadline_ns))
-            return error_set(error, -ETIMEDOUT, "look at the destination's own messages",
-                             "the destination did not tear a lost lane down within %u s",
-                             (unsigned int)(PATIENCE_NS / NS_PER_S));
-        r = source_pump(source, PUMP_MS, error);
-    }
-    return r == -ETIMEDOUT ? 0 : r;
-}
-
 /* returns 1: lanes were lost on the way, and what they had not brought over is dirty */
 static int send_round(struct source *source, bool last, uint64_t *written_ns, struct tern_error *error)
 {
     uint64_t dirty_pages = last ? 0 : guest_count_dirty(&source->guest), lost;
     struct round_stats stats;
-    int r;
+    int r = last ? 0 : source_take_lanes_back(source, error);
 
+    if (r)
+        return r;
     source->round++;
     rounds_start(source->rounds, source->round);
     r = await_workers(source, dirty_pages, error);
@@ -155,7 +135,7 @@ static int send_round(struct source *source, bool last, uint64_t *written_ns, st
     source->result.zero_pages += stats.zero_pages;
     lost = r ? 0 : rounds_lost(source->rounds);
     if (lost)
-        r = give_up_lanes(source, lost, error);
+        r = source_lose_lanes(source, lost, error);
     if (!r)
         r = end_round(source, last && !lost, error);
     if (!r)
@@ -241,8 +221,6 @@ static int start(struct source *source, struct tern_error *error)
         r = guest_mark_touched(&source->guest, &vm->tracker, error);
     if (!r)
         r = source_want_touched(source, error);
-    if (!r && source->locality)
-        locality_plan(source->locality, config.n_lanes);
     end_tuning(source);
     if (!r)
         r = rounds_create(&config, &rounds, error);
@@ -329,8 +307,10 @@ static int settle(struct source *source, uint64_t ns, struct tern_error *error)
     uint64_t until_ns = clock_now_ns() + ns;
     int r = 0;
 
-    while ((!r || r == -ETIMEDOUT) && clock_left_ms(until_ns))
+    while ((!r || r == -ETIMEDOUT) && clock_left_ms(until_ns)) {
+        source_tend_lanes(source);
         r = source_pump(source, clock_left_ms(until_ns), error);
+    }
     return r == -ETIMEDOUT ? 0 : r;
 }
 
@@ -381,6 +361,7 @@ int source_precopy(struct source *source, struct tern_error *error)
     source->first_page_ns = clock_now_ns();
     while (!r)
         r = step(source, error);
+    source_end_tries(source);
     if (r == 1 && source->guest.verify)
         for (uint32_t i = 0; i < source->guest.n_regions; i++) /* so that the last time is cheap */
             digest_table_root(&source->guest.regions[i].digests);

@@ -35,11 +35,6 @@ static int await_state_chunks(struct source *source, struct tern_error *error)
     return 0;
 }
 
-static bool is_there(const struct source *source, uint32_t lane)
-{
-    return !(source->lanes_lost >> lane & 1);
-}
-
 /* Device state goes over one lane into the destination's buffer, and ends with a fence on every lane. */
 static int send_state(struct source *source, struct tern_error *error)
 {
@@ -59,16 +54,16 @@ static int send_state(struct source *source, struct tern_error *error)
     source->state_digest = digest_bytes(source->state_buffer, length);
     source->round++;
     r = await_state_chunks(source, error);
-    while (!is_there(source, lane))
+    while (!lost_lanes_in_use(&source->lost_lanes, lane))
         lane++;
     while (!r && length && (r = source->provider->post(source->link, lane, &run, 1, error)) == 0)
         r = lane_wait(source, lane, LINK_WAIT_ROOM, error);
     r = r > 0 ? 0 : r;
     for (lane = 0; lane < source->link_options.n_lanes && !r; lane++)
-        if (is_there(source, lane))
+        if (lost_lanes_in_use(&source->lost_lanes, lane))
             r = source->provider->fence(source->link, lane, source->round, error);
     for (lane = 0; lane < source->link_options.n_lanes && !r; lane++)
-        if (is_there(source, lane))
+        if (lost_lanes_in_use(&source->lost_lanes, lane))
             r = lane_wait(source, lane, LINK_WAIT_DRAINED, error);
     return r;
 }

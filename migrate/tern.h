@@ -205,7 +205,7 @@ typedef void tern_event_fn(void *opaque, const struct tern_event *event);
  *                  does not name, and with NULL: the same number, else interleaved. Memory that has a policy keeps it
  * on_event         may be NULL; called from libtern's threads, one at a time; must not block
  * registration     of guest memory with the RDMA device, on this side
- * write_bytes, queue_depth, signal_every   of writes over RDMA (source); 0: chosen, the first two by a short probe */
+ * write_bytes, queue_depth, signal_every   of writes over RDMA (source); 0: chosen by a short probe */
 struct tern_options {
     size_t struct_bytes;
     const char *host;
@@ -228,6 +228,7 @@ struct tern_options {
     uint32_t write_bytes;
     uint32_t queue_depth;
     uint32_t signal_every;
+    bool eager; /* tern_resume: read and check all memory before the guest runs */
 };
 
 /* Fill with the defaults, struct_bytes and gid_index included. */
@@ -240,6 +241,9 @@ enum tern_outcome {
     TERN_OUTCOME_MIGRATED = 1, /* the guest runs at the destination, and only there */
     TERN_OUTCOME_IN_DOUBT = 2, /* the handover was cut: the guest is paused here, and must not be run
                                   before the operator has named the owner */
+    TERN_OUTCOME_SUSPENDED =
+        3,                    /* the guest is in its image and nowhere else; this side's is paused and to be dropped */
+    TERN_OUTCOME_RESUMED = 4, /* the guest runs here, and all of it has been read */
 };
 
 /* Where the downtime went, on the source's clock; the members add up to the downtime. */
@@ -259,10 +263,13 @@ struct tern_node_pages {
     uint64_t pages;
 };
 
-/* What a worker of the source did. away_pages: of those that it sent, on another node than its own. */
+/* What a worker of the source did.
+ * rail         the device that its lane rode; "" over tcp
+ * away_pages   of those that it sent, on another node than its own */
 struct tern_worker {
     uint32_t lane;
     uint32_t node;
+    char rail[TERN_NAME_BYTES];
     uint64_t pages_sent, away_pages;
 };
 
@@ -345,6 +352,84 @@ TERN_API int tern_destination_run(struct tern_destination *destination, struct t
                                   struct tern_error *error);
 TERN_API void tern_destination_cancel(struct tern_destination *destination);
 TERN_API void tern_destination_destroy(struct tern_destination *destination);
+
+/* ---- suspend and resume ---- */
+
+#define TERN_IMAGE_REGIONS_MAX  32u
+#define TERN_IMAGE_SECTIONS_MAX 35u
+
+struct tern_suspend;
+
+/* tern_suspend_create: check vm and options (lanes, downtime_limit_ns, bandwidth_bps, deadline_ns, on_no_converge,
+ * on_event are used). All are borrowed until destroy. Touches no file yet.
+ * vm       as of a source; its regions have names
+ * path     the image. It is written beside it, as PATH.partial, and renamed when it is whole and on the disk; an older
+ *          image of that name is replaced then, any other file is refused
+ * errors   -EINVAL names the member that is wrong */
+TERN_API int tern_suspend_create(const struct tern_vm *vm, const char *path, const struct tern_options *options,
+                                 struct tern_suspend **out, struct tern_error *error);
+
+/* tern_suspend_run: write memory while the guest runs, then the rest and the device state while it is paused. Blocks
+ * until the end; once.
+ * returns  0 with outcome SUSPENDED: the image is whole and on the disk; this side's guest is paused and to be dropped.
+ *          -errno with outcome FAILED: there is no new image, and the guest runs on
+ * result   written always; set result->struct_bytes first. The downtime counts to the image's completion */
+TERN_API int tern_suspend_run(struct tern_suspend *suspend, struct tern_result *result, struct tern_error *error);
+
+/* tern_suspend_cancel: make run give up with -ECANCELED, if the image is not about to be completed.
+ * thread   any; async; returns at once */
+TERN_API void tern_suspend_cancel(struct tern_suspend *suspend);
+TERN_API void tern_suspend_destroy(struct tern_suspend *suspend);
+
+struct tern_resume;
+
+/* tern_resume_create: open the image and check it (but for its memory) and whether it is of such a VM. vm, path and
+ * options (eager and on_event are used) are borrowed until destroy; the file must not change until run has ended.
+ * vm       as of a destination, with the regions of the image, which read as zero
+ * errors   naming the section: -EINVAL foreign, unfinished, or of another VM; -EPROTONOSUPPORT another version;
+ *          -ENODATA truncated; -EILSEQ damaged; what check_profile returns; what open(2) says */
+TERN_API int tern_resume_create(const struct tern_vm *vm, const char *path, const struct tern_options *options,
+                                struct tern_resume **out, struct tern_error *error);
+
+/* tern_resume_run: run the guest, and return when all of its memory has been read; once. Unless options.eager is set,
+ * the guest runs before (the event of phase activate tells when): memory that it touches is read as it does, by
+ * userfaultfd; where that cannot be had, a warning says so and all is read first. The regions must then be mappings of
+ * this process, and be left mapped until run has ended.
+ * returns  0 with outcome RESUMED. -errno with outcome FAILED: the guest does not run here; it may have run if a part
+ *          of its memory was found damaged after phase activate: none of the damaged part was seen by it
+ * result   written always; setup_ns is the time until the guest ran */
+TERN_API int tern_resume_run(struct tern_resume *resume, struct tern_result *result, struct tern_error *error);
+
+/* tern_resume_cancel: make run give up with -ECANCELED; a guest that runs already is paused, and cannot be continued.
+ * thread   any; async; returns at once */
+TERN_API void tern_resume_cancel(struct tern_resume *resume);
+TERN_API void tern_resume_destroy(struct tern_resume *resume);
+
+/* A section of an image. Of memory: guest_address, and the size of the pages that were behind it. */
+struct tern_image_section {
+    char name[TERN_NAME_BYTES];
+    uint64_t offset_bytes, length_bytes, digest;
+    uint64_t guest_address, page_bytes;
+};
+
+/* What is in an image. regions have no base. disk_bytes: what the file takes on the disk. */
+struct tern_image {
+    size_t struct_bytes;
+    uint32_t version;
+    char kind[TERN_NAME_BYTES];
+    uint64_t created_s; /* since 1970 */
+    uint64_t file_bytes, disk_bytes, memory_bytes;
+    uint32_t n_regions, n_sections;
+    struct tern_region regions[TERN_IMAGE_REGIONS_MAX];
+    struct tern_image_section sections[TERN_IMAGE_SECTIONS_MAX];
+};
+
+/* tern_image_read: the head, checked, as are the digests. Set image->struct_bytes first. errors as tern_resume_create
+ */
+TERN_API int tern_image_read(const char *path, struct tern_image *image, struct tern_error *error);
+
+/* tern_image_check: read all of it. errors as tern_resume_create; -EILSEQ names the section, and in memory the place */
+TERN_API int tern_image_check(const char *path, struct tern_error *error);
 
 /* ---- dirty trackers that libtern brings ---- */
 

@@ -306,10 +306,10 @@ int wire_get_standing(const uint8_t *payload, size_t length, enum wire_standing 
 const char *wire_type_name(uint16_t type, char buffer[16])
 {
     static const char *const names[] = {
-        "REFUSE",  "HELLO", "HELLO_ACK", "WANT",   "KEY",   "LIST",  "ROUND_END", "ROUND_ACK", "ASK",      "DIGESTS",
-        "PREPARE", "READY", "COMMIT",    "ACTIVE", "ABORT", "QUERY", "STANDING",  "LANE_DOWN", "LANE_GONE"};
+        "REFUSE",  "HELLO", "HELLO_ACK", "WANT",   "KEY",   "LIST",  "ROUND_END", "ROUND_ACK", "ASK",       "DIGESTS",
+        "PREPARE", "READY", "COMMIT",    "ACTIVE", "ABORT", "QUERY", "STANDING",  "LANE_DOWN", "LANE_GONE", "LANE_UP"};
 
-    if (type >= WIRE_REFUSE && type <= WIRE_LANE_GONE)
+    if (type >= WIRE_REFUSE && type <= WIRE_LANE_UP)
         return names[type - WIRE_REFUSE];
     snprintf(buffer, 16, "type %u", type);
     return buffer;

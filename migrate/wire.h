@@ -13,6 +13,7 @@
  *                S ROUND_END · D ROUND_ACK when every fence was seen and every page cleared
  *   a lane fails while another rail goes on: S LANE_DOWN · D LANE_GONE when no write of it can land any more; what it
  *                had not brought over is dirty again, for the next round; then this round ends without it
+ *   it has connected again, showing the token: S LANE_UP between two rounds; its fences count from the next one on
  *   last round:  ROUND_END has LAST and, with verify, a digest for each region; D compares before ROUND_ACK;
  *                where one differs D sends ASK and S answers DIGESTS until D can name the page in REFUSE
  *   (device state and a fence on the lanes)
@@ -30,7 +31,7 @@
 #include "migrate/tern.h"
 #include "transport/link.h"
 
-#define WIRE_VERSION       2u
+#define WIRE_VERSION       3u
 #define WIRE_SESSION_BYTES 16
 #define WIRE_REGIONS_MAX   32u
 #define WIRE_KEYS_MAX      1024u
@@ -60,6 +61,7 @@ enum wire_type {
     WIRE_STANDING = 32,
     WIRE_LANE_DOWN = 33,
     WIRE_LANE_GONE = 34,
+    WIRE_LANE_UP = 35,
 };
 
 #define WIRE_CAN_VERBS 1u
@@ -196,7 +198,7 @@ size_t wire_put_ask(uint8_t *buffer, const struct wire_ask *ask);
 size_t wire_put_digests(uint8_t *buffer, const struct wire_ask *of, const uint64_t *entries);
 size_t wire_put_prepare(uint8_t *buffer, const struct wire_prepare *prepare);
 size_t wire_put_query(uint8_t *buffer, const uint8_t session[WIRE_SESSION_BYTES]);
-size_t wire_put_lane(uint8_t *buffer, uint32_t lane); /* LANE_DOWN, LANE_GONE */
+size_t wire_put_lane(uint8_t *buffer, uint32_t lane); /* LANE_DOWN, LANE_GONE, LANE_UP */
 size_t wire_put_standing(uint8_t *buffer, enum wire_standing standing);
 
 /* Decoders: 0, or -EPROTO with *out undefined. Arrays are written up to the caller's max, *n says how many. */

@@ -21,7 +21,7 @@ struct worker {
     struct link_run runs[WORKER_RUNS];
     uint32_t n_runs;
     struct run_list written, cleared;
-    bool lost;                       /* its lane was, with its rail: it has nothing to do any more */
+    bool lost;                       /* its lane was, with its rail: it has nothing to do until that is back */
     struct round_stats stats;        /* of this round, not yet added to the shared ones */
     uint64_t pages_sent, away_pages; /* in all rounds, with a locality */
 };

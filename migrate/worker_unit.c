@@ -70,7 +70,7 @@ static int post_run(struct worker *worker, uint32_t region, uint64_t first_page,
     worker->runs[worker->n_runs++] = (struct link_run){region, first_page * TERN_PAGE_BYTES, n_pages * TERN_PAGE_BYTES};
     worker->stats.pages += n_pages;
     bitmap_set_range(worker->rounds->config.guest->regions[region].sent, first_page, n_pages);
-    if (worker->rounds->config.guest->verify) {
+    if (worker->rounds->config.guest->verify && worker->rounds->config.control) {
         int r = run_list_add(&worker->written, worker->rounds->round, region, first_page, n_pages, error);
 
         if (r)
@@ -92,6 +92,12 @@ static int drop_zero(struct worker *worker, struct guest_region *g, uint32_t reg
     return run_list_add(&worker->cleared, worker->rounds->round, region, page, 1, error);
 }
 
+/* A file is told of no page: one that is not zero there is written over, with zeros. */
+static bool may_drop(const struct worker *worker, const struct guest_region *g, uint64_t page)
+{
+    return worker->rounds->config.control || !bitmap_test(g->sent, page);
+}
+
 /* One run of dirty pages: what is not zero goes out, in runs as long as they get. */
 static int send_dirty(struct worker *worker, struct guest_region *g, uint32_t region, uint64_t first, uint64_t n,
                       struct tern_error *error)
@@ -102,7 +108,7 @@ static int send_dirty(struct worker *worker, struct guest_region *g, uint32_t re
     for (uint64_t page = first; page < first + n && !r; page++) {
         const uint8_t *at = (const uint8_t *)g->region->base + page * TERN_PAGE_BYTES;
 
-        if (page_is_zero(at)) {
+        if (page_is_zero(at) && may_drop(worker, g, page)) {
             if (page > start)
                 r = post_run(worker, region, start, page - start, error);
             start = page + 1;

@@ -25,6 +25,9 @@ enum perf_command {
     PERF_MIGRATE_BOTH = PERF_COMMANDS, /* both sides here */
     PERF_MIGRATE_LISTEN,               /* the destination */
     PERF_MIGRATE_TO,                   /* the source */
+    PERF_WEB_SCRIPT,                   /* the experiment */
+    PERF_WEB_URL,                      /* a load */
+    PERF_WEB_SHOW,                     /* runs that were kept */
 };
 
 enum perf_exit {
@@ -51,6 +54,11 @@ struct perf_values {
     const char *url;
     uint64_t connections;
     uint64_t duration_ns;
+    const char *events;
+    const char *name;
+    const char *show;
+    bool peer, lab;
+    uint64_t bandwidth_bps;
     uint64_t samples;
     struct link_values link;
     bool measure;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tern-perf bw: bandwidth of one-sided writes, size by size. */
+/* tern-perf bw: bandwidth of one-sided writes, or reads, size by size. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -28,10 +28,10 @@ struct bw {
 
 static uint64_t bps_of(const struct link_load *load, const struct link_round *round)
 {
-    return (uint64_t)((double)round->writes * (double)load->size_bytes * 8e9 / (double)round->ns);
+    return (uint64_t)((double)round->operations * (double)load->size_bytes * 8e9 / (double)round->ns);
 }
 
-/* The least that a repetition writes, so that its end does not count. */
+/* Before a repetition counts. */
 static struct link_load warm_up_of(const struct link_load *load)
 {
     struct link_load warm = *load;
@@ -60,7 +60,7 @@ static int measure_size(struct bw *bw, uint64_t size_bytes, struct tern_error *e
         if (r)
             break;
         bps[i] = bps_of(&load, &round);
-        row->writes += round.writes;
+        row->operations += round.operations;
     }
     if (!r) {
         row->worst_bps = samples_worst(bps, bw->link.repeat, true);
@@ -76,8 +76,9 @@ static int draw(const struct bw *bw, struct tern_error *error)
 {
     struct plot_point median[LINK_SIZES_MAX], worst[LINK_SIZES_MAX];
     struct plot_series series[] = {{"median", median, (size_t)bw->n_rows}, {"worst", worst, (size_t)bw->n_rows}};
-    struct plot plot = {.title = "One-sided writes: bandwidth",
-                        .x_label = "bytes of a write",
+    char title[48], x_label[32];
+    struct plot plot = {.title = title,
+                        .x_label = x_label,
                         .y_label = "Gb/s",
                         .log_x = true,
                         .bytes_x = true,
@@ -85,6 +86,8 @@ static int draw(const struct bw *bw, struct tern_error *error)
                         .series = series,
                         .n_series = 2};
 
+    snprintf(title, sizeof(title), "One-sided %ss: bandwidth", link_operation_name(bw->client));
+    snprintf(x_label, sizeof(x_label), "bytes of a %s", link_operation_name(bw->client));
     for (int i = 0; i < bw->n_rows; i++) {
         median[i] = (struct plot_point){(double)bw->rows[i].size_bytes, (double)bw->rows[i].median_bps / 1e9};
         worst[i] = (struct plot_point){(double)bw->rows[i].size_bytes, (double)bw->rows[i].worst_bps / 1e9};
@@ -121,8 +124,8 @@ static int run_client(struct bw *bw, struct tern_error *error)
     if (!memory)
         memory = least > LINK_MEMORY_DEFAULT ? least : LINK_MEMORY_DEFAULT;
     if (memory < least)
-        r = error_set(error, -EINVAL, NULL, "option --memory: the lanes need %llu bytes for two writes each",
-                      (unsigned long long)least);
+        r = error_set(error, -EINVAL, NULL, "option --memory: the lanes need %llu bytes for two %ss each",
+                      (unsigned long long)least, bw->link.read ? "read" : "write");
     if (!r && bw->values->plot)
         r = plot_check(bw->values->plot, error);
     if (!r)

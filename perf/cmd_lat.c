@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tern-perf lat: latency of one-sided writes, one at a time. */
+/* tern-perf lat: latency of one-sided writes, or reads, one at a time. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@
 
 #define SIZE_DEFAULT       4096
 #define ITERATIONS_DEFAULT 1000
-#define WARM_SHARE         10 /* one write to warm up for so many */
+#define WARM_SHARE         10 /* one to warm up for so many */
 #define WARM_MAX           1000
 
 struct lat {
@@ -35,7 +35,7 @@ static int fence_and_answer(struct link_client *client, struct tern_error *error
     return r ? r : link_client_end_round(client, error);
 }
 
-static int one_write(const struct lat *lat, const struct link_run *run, uint64_t *ns_out, struct tern_error *error)
+static int one_operation(const struct lat *lat, const struct link_run *run, uint64_t *ns_out, struct tern_error *error)
 {
     struct link_client *client = lat->client;
     uint64_t begin_ns = clock_now_ns();
@@ -49,9 +49,9 @@ static int one_write(const struct lat *lat, const struct link_run *run, uint64_t
     return r;
 }
 
-/* n writes, or for ns: into the histogram, unless NULL. */
-static int write_some(const struct lat *lat, uint64_t size_bytes, uint64_t n, uint64_t ns, struct histogram *times,
-                      struct tern_error *error)
+/* n of them, or for ns: into the histogram, unless NULL. */
+static int some(const struct lat *lat, uint64_t size_bytes, uint64_t n, uint64_t ns, struct histogram *times,
+                struct tern_error *error)
 {
     uint64_t slots = lat->client->memory_bytes / size_bytes, end_ns = clock_now_ns() + ns, took_ns;
     int r = 0;
@@ -59,7 +59,7 @@ static int write_some(const struct lat *lat, uint64_t size_bytes, uint64_t n, ui
     for (uint64_t i = 0; !r && (n ? i < n : clock_now_ns() < end_ns); i++) {
         struct link_run run = {.offset_bytes = i % slots * size_bytes, .length_bytes = size_bytes};
 
-        r = one_write(lat, &run, &took_ns, error);
+        r = one_operation(lat, &run, &took_ns, error);
         if (!r && times)
             histogram_add(times, took_ns);
     }
@@ -70,13 +70,13 @@ static int measure_size(struct lat *lat, uint64_t size_bytes, struct tern_error 
 {
     struct lat_row *row = &lat->rows[lat->n_rows];
     uint64_t warm = lat->link.iterations ? (lat->link.iterations + WARM_SHARE - 1) / WARM_SHARE : WARM_MAX;
-    int r = write_some(lat, size_bytes, warm < WARM_MAX ? warm : WARM_MAX, 0, NULL, error);
+    int r = some(lat, size_bytes, warm < WARM_MAX ? warm : WARM_MAX, 0, NULL, error);
 
     row->size_bytes = size_bytes;
     for (uint64_t i = 0; i < lat->link.repeat && !r; i++) {
         progress_say(&lat->progress, "%llu bytes, repetition %llu of %llu", (unsigned long long)size_bytes,
                      (unsigned long long)i + 1, (unsigned long long)lat->link.repeat);
-        r = write_some(lat, size_bytes, lat->link.iterations, lat->link.duration_ns, &row->times, error);
+        r = some(lat, size_bytes, lat->link.iterations, lat->link.duration_ns, &row->times, error);
     }
     if (!r && lat->until == LINK_UNTIL_COMPLETION)
         r = fence_and_answer(lat->client, error); /* the far host has seen them all */
@@ -90,9 +90,11 @@ static int draw(const struct lat *lat, struct tern_error *error)
     static const double shares[] = {.5, .99, .999, 1};
     static const char *const names[] = {"p50", "p99", "p99.9", "max"};
     struct plot_point points[4][LINK_SIZES_MAX], curve[201];
-    struct plot_series series[4], distribution = {"writes", curve, 201};
-    struct plot plot = {.title = "One-sided writes: latency",
-                        .x_label = "bytes of a write",
+    const char *name = link_operation_name(lat->client);
+    char title[48], x_label[48];
+    struct plot_series series[4], distribution = {lat->link.read ? "reads" : "writes", curve, 201};
+    struct plot plot = {.title = title,
+                        .x_label = x_label,
                         .y_label = "microseconds",
                         .log_x = true,
                         .log_y = true,
@@ -100,6 +102,8 @@ static int draw(const struct lat *lat, struct tern_error *error)
                         .series = series,
                         .n_series = 4};
 
+    snprintf(title, sizeof(title), "One-sided %ss: latency", name);
+    snprintf(x_label, sizeof(x_label), lat->n_rows > 1 ? "bytes of a %s" : "%% of %ss took at most", name);
     for (int k = 0; k < 4; k++) {
         for (int i = 0; i < lat->n_rows; i++)
             points[k][i] = (struct plot_point){(double)lat->rows[i].size_bytes,
@@ -110,8 +114,8 @@ static int draw(const struct lat *lat, struct tern_error *error)
         return plot_write(&plot, lat->values->plot, error);
     for (int i = 0; i <= 200; i++)
         curve[i] = (struct plot_point){i / 2.0, (double)histogram_quantile(&lat->rows[0].times, i / 200.0) / 1e3};
-    plot = (struct plot){.title = "One-sided writes: latency",
-                         .x_label = "% of writes took at most",
+    plot = (struct plot){.title = title,
+                         .x_label = x_label,
                          .y_label = "microseconds",
                          .log_y = true,
                          .series = &distribution,
@@ -121,7 +125,8 @@ static int draw(const struct lat *lat, struct tern_error *error)
 
 static int choose_until(struct lat *lat, struct tern_error *error)
 {
-    bool completes = lat->client->provider->needs_registration; /* a NIC acknowledges; a socket only takes */
+    /* A NIC acknowledges, a socket only takes; what was read is here. */
+    bool completes = lat->client->provider->needs_registration || lat->link.read;
 
     lat->until = (enum link_until)lat->link.until;
     if (lat->until == LINK_UNTIL_AUTO)
@@ -160,7 +165,7 @@ static int run_client(struct lat *lat, struct tern_error *error)
     if (!memory)
         memory = sizes[n - 1] > LINK_MEMORY_DEFAULT ? sizes[n - 1] : LINK_MEMORY_DEFAULT;
     if (memory < sizes[n - 1])
-        return error_set(error, -EINVAL, NULL, "option --memory: less than a write");
+        return error_set(error, -EINVAL, NULL, "option --memory: less than one of them");
     lat->rows = calloc((size_t)n, sizeof(*lat->rows));
     if (!lat->rows)
         return error_set(error, -ENOMEM, NULL, "out of memory");

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tern-perf web: what clients see of a web server, e.g. of one in a guest that migrates. Ends early, with its report,
- * at SIGINT or SIGTERM. */
+/* tern-perf web: what clients see of a web server, e.g. of one in a guest that migrates (--url); that experiment itself
+ * (without --url), which is a script; and runs that were kept, side by side (--show). A load ends early, with its
+ * report, at SIGINT or SIGTERM. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "perf/cli.h"
+#include "perf/plot.h"
 #include "perf/samples.h"
 #include "perf/show.h"
+#include "perf/web_json.h"
 #include "perf/web_load.h"
+#include "perf/web_script.h"
+#include "perf/web_show.h"
 #include "tools/common/report.h"
 #include "tools/common/signals.h"
 #include "tools/common/units.h"
@@ -45,14 +51,17 @@ static void add_up(const struct web_load *load, struct totals *out)
     out->silence_median_ns = samples_median(silences, load->n_clients);
 }
 
-static struct json_object *json_of_load(const struct web_load *load, const struct totals *totals, uint64_t elapsed_ns,
-                                        const uint64_t *slots)
+/* ---- how a load is told ---- */
+
+/* The clients' part of done; web_json_add's comes over it where there was a migration. */
+static struct json_object *json_of_load(const struct web_load *load, const struct totals *totals)
 {
-    struct json_object *members = json_object_new_object(), *list = json_object_new_array(),
-                       *silence = json_object_new_object();
+    struct json_object *members = json_object_new_object(), *silence = json_object_new_object();
+    uint64_t *slots = calloc(load->n_slots + 1, sizeof(*slots)), n = load->elapsed_ns / load->slot_ns;
 
     json_object_object_add(members, "connections", json_object_new_uint64(load->n_clients));
-    json_object_object_add(members, "elapsed_ms", json_of_ms(elapsed_ns));
+    json_object_object_add(members, "begin_ms", json_of_ms(load->begin_wall_ns));
+    json_object_object_add(members, "elapsed_ms", json_of_ms(load->elapsed_ns));
     json_object_object_add(members, "bytes", json_object_new_uint64(totals->bytes));
     json_object_object_add(members, "bodies", json_object_new_uint64(totals->bodies));
     json_object_object_add(members, "damaged", json_object_new_uint64(totals->damaged));
@@ -61,22 +70,23 @@ static struct json_object *json_of_load(const struct web_load *load, const struc
     json_object_object_add(silence, "worst_ms", json_of_ms(totals->silence_worst_ns));
     json_object_object_add(silence, "worst_end_ms", json_of_ms(totals->silence_worst_end_ns));
     json_object_object_add(members, "silence", silence);
-    json_object_object_add(members, "slot_ms", json_object_new_int(SLOT_MS));
-    for (uint64_t i = 0; i < load->n_slots && i * load->slot_ns < elapsed_ns; i++)
-        json_object_array_add(list, json_object_new_uint64(slots[i]));
-    json_object_object_add(members, "slot_bytes", list);
+    if (slots) {
+        web_load_slots(load, slots);
+        json_object_object_add(members, "slot_ms", json_object_new_int(SLOT_MS));
+        json_object_object_add(members, "slot_bytes", web_json_slots(slots, n < load->n_slots ? n : load->n_slots));
+    }
+    free(slots);
     return members;
 }
 
-static void show_text(const struct perf_values *values, const struct web_load *load, const struct totals *totals,
-                      uint64_t elapsed_ns)
+static void load_text(const struct perf_values *values, const struct web_load *load, const struct totals *totals)
 {
     char a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES], c[UNITS_TEXT_BYTES];
 
     printf("%s: %u connection%s for %s\n", values->url, load->n_clients, load->n_clients == 1 ? "" : "s",
-           units_duration(elapsed_ns, a));
+           units_duration(load->elapsed_ns, a));
     printf("  %-18s %s, %s\n", "received", units_size(totals->bytes, a),
-           units_rate((uint64_t)((double)totals->bytes * 8e9 / (double)elapsed_ns), b));
+           units_rate((uint64_t)((double)totals->bytes * 8e9 / (double)load->elapsed_ns), b));
     printf("  %-18s %s whole and right, %s damaged; %s requests failed\n", "bodies", units_count(totals->bodies, a),
            units_count(totals->damaged, b), units_count(totals->failed, c));
     printf("  %-18s %s at the median connection, %s at the worst (until %s)\n", "longest silence",
@@ -84,61 +94,122 @@ static void show_text(const struct perf_values *values, const struct web_load *l
            units_duration(totals->silence_worst_end_ns, c));
 }
 
-static void show(const struct perf_values *values, const struct web_load *load, const struct totals *totals,
-                 uint64_t elapsed_ns, bool ok)
+static void show_load(const struct perf_values *values, const struct web_load *load, const struct totals *totals,
+                      const struct web_run *run, bool ok)
 {
-    uint64_t *slots = calloc(load->n_slots, sizeof(*slots));
-    struct json_object *members, *done;
+    struct json_object *members;
 
-    if (!values->json) {
-        show_text(values, load, totals, elapsed_ns);
-    } else if (slots) {
-        web_load_slots(load, slots);
-        members = json_of_load(load, totals, elapsed_ns, slots);
-        done = json_of_done(ok, members);
-        printf("%s\n", json_object_to_json_string_ext(done, JSON_C_TO_STRING_PLAIN));
-        json_object_put(done);
+    if (values->json) {
+        members = json_of_load(load, totals);
+        if (run)
+            web_json_add(members, run, false);
+        show_json(stdout, json_of_done(ok, members));
         json_object_put(members);
+        return;
     }
-    free(slots);
+    load_text(values, load, totals);
+    if (run)
+        web_show_table(stdout, run, 1);
 }
 
-static int judge(const struct perf_values *values, const struct totals *totals)
-{
-    struct tern_error error = {0};
+/* ---- what is wrong with it ---- */
 
+static int judge_load(const char *url, const struct totals *totals, struct tern_error *error)
+{
     if (totals->damaged)
-        error_set(&error, -EBADMSG, NULL, "%llu bodies of %s were not like the first",
-                  (unsigned long long)totals->damaged, values->url);
-    else if (!totals->bodies)
-        error_set(&error, -ENODATA, "see that the server answers 200 with a Content-Length", "no body of %s came whole",
-                  values->url);
-    else
-        return PERF_EXIT_OK;
-    return perf_failed(&error);
+        return error_set(error, -EBADMSG, NULL, "%llu bodies of %s were not like the first",
+                         (unsigned long long)totals->damaged, url);
+    if (!totals->bodies)
+        return error_set(error, -ENODATA, "see that the server answers 200 with a Content-Length",
+                         "no body of %s came whole", url);
+    return 0;
 }
 
-static int run(const struct perf_values *values, struct web_load *load, int signals)
+static int judge_run(const struct web_run *run, struct tern_error *error)
+{
+    if (run->damaged)
+        return error_set(error, -EBADMSG, NULL, "%s: %llu bodies were not like the first", run->name,
+                         (unsigned long long)run->damaged);
+    if (run->kept < run->open)
+        return error_set(error, -ECONNRESET, "see that the network follows the guest: bridges, switches, its address",
+                         "%s: %llu of %llu connections did not go on after the switchover", run->name,
+                         (unsigned long long)(run->open - run->kept), (unsigned long long)run->open);
+    return 0;
+}
+
+/* ---- --url ---- */
+
+static int read_marks(const char *path, struct web_marks *marks, struct tern_error *error)
+{
+    FILE *file = fopen(path, "re");
+    char *line = NULL;
+    size_t room = 0;
+
+    if (!file)
+        return error_set(error, -errno, NULL, "cannot read %s: %s", path, strerror(errno));
+    *marks = (struct web_marks){0};
+    while (getline(&line, &room, file) >= 0)
+        web_marks_line(marks, line);
+    free(line);
+    fclose(file);
+    return web_marks_finish(marks, error);
+}
+
+/* The load has run: its migration beside it. */
+static int tell_run(const struct perf_values *values, const struct web_load *load, const struct totals *totals,
+                    struct tern_error *error)
+{
+    struct web_marks marks;
+    struct web_run run;
+    int r = read_marks(values->events, &marks, error);
+
+    if (!r)
+        r = web_run_make(load, &marks, values->name, &run, error);
+    if (r) {
+        show_load(values, load, totals, NULL, false);
+        return r;
+    }
+    r = judge_load(values->url, totals, error);
+    if (!r)
+        r = judge_run(&run, error);
+    show_load(values, load, totals, &run, !r);
+    if (values->plot) {
+        struct tern_error plotting;
+        int p = web_plot(&run, 1, values->plot, &plotting);
+
+        if (p && !r) {
+            *error = plotting;
+            r = p;
+        }
+    }
+    web_run_release(&run);
+    return r;
+}
+
+static int load_web(const struct perf_values *values, struct web_load *load, int signals)
 {
     struct tern_error error = {0};
-    uint64_t begin_ns = clock_now_ns(), elapsed_ns;
     struct totals totals;
+    int r = web_load_run(load, signals, &error);
 
-    if (web_load_run(load, signals, &error))
+    if (r)
         return show_error(values->json, &error);
-    elapsed_ns = clock_now_ns() - begin_ns;
     add_up(load, &totals);
-    show(values, load, &totals, elapsed_ns, totals.bodies && !totals.damaged);
-    return judge(values, &totals);
+    if (values->events) {
+        r = tell_run(values, load, &totals, &error);
+        return r ? perf_failed(&error) : PERF_EXIT_OK;
+    }
+    r = judge_load(values->url, &totals, &error);
+    show_load(values, load, &totals, NULL, !r);
+    return r ? perf_failed(&error) : PERF_EXIT_OK;
 }
 
-int cmd_web(const struct perf_values *values, const struct option_texts *texts)
+static int web_of_url(const struct perf_values *values)
 {
     struct web_load *load = calloc(1, sizeof(*load));
     struct tern_error error = {0};
     int signals, r;
 
-    (void)texts;
     if (!load) {
         error_set(&error, -ENOMEM, NULL, "out of memory for the web clients");
         return show_error(values->json, &error);
@@ -154,9 +225,103 @@ int cmd_web(const struct perf_values *values, const struct option_texts *texts)
     if (r) {
         r = show_error(values->json, &error);
     } else {
-        r = run(values, load, signals);
+        r = load_web(values, load, signals);
         close(signals);
     }
     web_load_free(load);
     return r;
+}
+
+/* ---- --show ---- */
+
+static int read_run(const char *path, struct web_run *out, struct tern_error *error)
+{
+    struct json_object *object = json_object_from_file(path);
+    int r;
+
+    if (!object)
+        return error_set(error, -ENOENT, NULL, "cannot read %s as JSON", path);
+    r = web_json_read(object, out, error);
+    json_object_put(object);
+    if (r)
+        error_prefix(error, path);
+    return r;
+}
+
+/* paths are separated by commas. *n runs are to be released, also on failure. */
+static int read_runs(const char *paths, struct web_run *runs, size_t *n, struct tern_error *error)
+{
+    char *copy = strdup(paths), *state = NULL;
+    int r = copy ? 0 : error_set(error, -ENOMEM, NULL, "out of memory for the web runs");
+
+    for (char *path = copy ? strtok_r(copy, ",", &state) : NULL; path && !r; path = strtok_r(NULL, ",", &state)) {
+        if (*n == WEB_RUNS_MAX)
+            r = error_set(error, -E2BIG, NULL, "option --show: more than %u runs", WEB_RUNS_MAX);
+        else
+            r = read_run(path, &runs[*n], error);
+        *n += !r;
+    }
+    free(copy);
+    return r;
+}
+
+static void show_runs(const struct web_run *runs, size_t n, bool json, bool ok)
+{
+    if (!json) {
+        web_show_table(stdout, runs, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *object = json_object_new_object();
+
+        json_object_object_add(object, "event", json_object_new_string("run"));
+        web_json_add(object, &runs[i], true);
+        show_json(stdout, object);
+    }
+    show_json(stdout, json_of_done(ok, NULL));
+}
+
+static int web_of_runs(const struct perf_values *values)
+{
+    struct web_run runs[WEB_RUNS_MAX];
+    struct tern_error error = {0};
+    size_t n = 0;
+    int r = read_runs(values->show, runs, &n, &error), first = r;
+
+    if (!r)
+        first = judge_run(&runs[0], &error); /* the others are peers: what they do is shown, and no failure of ours */
+    if (!r && values->plot)
+        r = web_plot(runs, n, values->plot, &error);
+    if (r)
+        first = show_error(values->json, &error);
+    else
+        show_runs(runs, n, values->json, !first);
+    for (size_t i = 0; i < n; i++)
+        web_run_release(&runs[i]);
+    if (!r && first)
+        perf_failed(&error);
+    return first ? PERF_EXIT_FAILED : PERF_EXIT_OK;
+}
+
+/* ---- which of the three ---- */
+
+int cmd_web(const struct perf_values *values, const struct option_texts *texts)
+{
+    enum perf_command mode = values->show ? PERF_WEB_SHOW : values->url ? PERF_WEB_URL : PERF_WEB_SCRIPT;
+    struct tern_error error = {0};
+
+    if (perf_check_mode(texts, mode, &error))
+        return perf_usage(&error);
+    if (values->plot && (!values->url || values->events) && plot_check(values->plot, &error))
+        return show_error(values->json, &error);
+    if (values->plot && values->url && !values->events) {
+        error_set(&error, -EINVAL, NULL, "option --plot needs --events here");
+        return perf_usage(&error);
+    }
+    if (mode == PERF_WEB_SHOW)
+        return web_of_runs(values);
+    if (mode == PERF_WEB_URL)
+        return web_of_url(values);
+    web_script_run(values, texts, &error); /* comes back only when it failed */
+    return show_error(values->json, &error);
 }

@@ -7,7 +7,7 @@
 
 repeat=${COMPARE_REPEAT:-3} port=18700 turn=0 try=1
 sizes=(4096 65536 1048576)
-declare -A writes=([4096]=4000 [65536]=400 [1048576]=30)
+declare -A times=([4096]=4000 [65536]=400 [1048576]=30)
 
 # pair SERVER-WORDS -- CLIENT-WORDS: run the server here or the client there; the client's output goes to stdout.
 pair()
@@ -29,27 +29,29 @@ pair()
     timeout 30 "$@"
 }
 
-ib_write_bw_gbits()
+# ib_bw PORT SIZE write|read
+ib_bw()
 {
-    local test=(ib_write_bw -R -F -p "$1" -s "$2" -n "${writes[$2]}" --report_gbits)
+    local test=("ib_${3}_bw" -R -F -p "$1" -s "$2" -n "${times[$2]}" --report_gbits)
     pair "${test[@]}" -- "${test[@]}" "$TERN_LAB_PEER" | awk -v s="$2" '$1 == s {print $4}'
 }
 
 tern_bw()
 {
-    pair tern-perf bw -p "$1" -- tern-perf bw "$TERN_LAB_PEER" -p "$1" --json -s "$2" -n "${writes[$2]}" --repeat 1 \
+    pair tern-perf bw -p "$1" -- tern-perf bw "$TERN_LAB_PEER" -p "$1" --json -s "$2" -n "${times[$2]}" --repeat 1 \
         "${@:3}"
 }
 
-ib_write_lat_us()
+# ib_lat PORT write|read
+ib_lat()
 {
-    local test=(ib_write_lat -R -F -p "$1" -s 4096 -n 500)
+    local test=("ib_${2}_lat" -R -F -p "$1" -s 4096 -n 500)
     pair "${test[@]}" -- "${test[@]}" "$TERN_LAB_PEER" | awk '$1 == 4096 {print $5}'
 }
 
 tern_lat()
 {
-    pair tern-perf lat -p "$1" -- tern-perf lat "$TERN_LAB_PEER" -p "$1" --json -n 500 --transport verbs
+    pair tern-perf lat -p "$1" -- tern-perf lat "$TERN_LAB_PEER" -p "$1" --json -n 500 --transport verbs "${@:2}"
 }
 
 # migrate PORT TRANSPORT MEMORY RANDOM
@@ -91,7 +93,7 @@ bandwidths()
     for size in "${sizes[@]}"; do
         scattered=()
         [[ $size -gt 4096 ]] || scattered=(--scattered)
-        turn "ib.$size.$1" ib_write_bw_gbits "$size"
+        turn "ib.$size.$1" ib_bw "$size" write
         turn "tern.$size.$1" tern_bw "$size" --transport verbs "${scattered[@]}"
     done
 }
@@ -99,13 +101,24 @@ bandwidths()
 migrations()
 {
     turn "migrate.verbs.$1" migrate verbs 512M 64M
-    turn "ib.after.$1" ib_write_bw_gbits 65536
+    turn "ib.after.$1" ib_bw 65536 write
     turn "migrate.tcp.$1" migrate tcp 512M 64M
     turn "tern.tcp.$1" tern_bw 65536 --transport tcp
     turn "setup.small.$1" migrate verbs 256M 4M
     turn "setup.large.$1" migrate verbs 1G 4M
-    turn "ib.lat.$1" ib_write_lat_us
+    turn "ib.lat.$1" ib_lat write
     turn "tern.lat.$1" tern_lat
+}
+
+reads()
+{
+    local size
+    for size in 65536 1048576; do
+        turn "ib.read.$size.$1" ib_bw "$size" read
+        turn "tern.read.$size.$1" tern_bw "$size" --transport verbs --read
+    done
+    turn "ib.read.lat.$1" ib_lat read
+    turn "tern.read.lat.$1" tern_lat --read
 }
 
 asked()
@@ -116,8 +129,10 @@ asked()
 n=0
 ! asked f || n=$((n + 2 * ${#sizes[@]}))
 ! asked h || n=$((n + 8))
+! asked m || n=$((n + 6))
 plan $((repeat * n))
 for ((i = 1; i <= repeat; i++)); do
     ! asked f || bandwidths "$i"
     ! asked h || migrations "$i"
+    ! asked m || reads "$i"
 done

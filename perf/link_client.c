@@ -75,7 +75,7 @@ static int say_hello(struct link_client *client, const char *command, const stru
     int r = 0;
 
     address_unmap(&peer);
-    snprintf(hello.kind, sizeof(hello.kind), LINK_KIND "%s", command);
+    snprintf(hello.kind, sizeof(hello.kind), LINK_KIND "%s%s", command, values->read ? LINK_KIND_READ : "");
     snprintf(hello.program, sizeof(hello.program), "tern %s", TERN_VERSION);
     snprintf(hello.regions[0].name, sizeof(hello.regions[0].name), "memory");
     if (values->transport == TERN_TRANSPORT_TCP)
@@ -225,6 +225,7 @@ int link_client_open(const char *command, const struct link_values *values, uint
     client->options = (struct link_options){.device = values->device,
                                             .gid_index = values->gid_index,
                                             .n_lanes = n_lanes,
+                                            .operation = values->read ? LINK_READ : LINK_WRITE,
                                             .queue_depth = (uint32_t)values->depth,
                                             .connect_timeout_ms = CONNECT_MS};
     r = reserve(client, memory_bytes, error);

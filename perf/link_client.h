@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The near end of bw and lat: a link to a tern-perf server, as a migration's source makes it, and memory to write from.
- */
+/* The near end of bw and lat: a link to a tern-perf server, as a migration's source makes it, and memory to write from,
+ * or to read into. */
 #ifndef PERF_LINK_CLIENT_H
 #define PERF_LINK_CLIENT_H
 

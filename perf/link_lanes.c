@@ -15,10 +15,10 @@ struct lane {
     struct link_client *client;
     const struct link_load *load;
     uint32_t index;
-    uint64_t wanted; /* writes; 0: until end_ns */
+    uint64_t wanted; /* operations; 0: until end_ns */
     uint64_t end_ns;
     uint64_t first_byte, n_slots, stride_bytes; /* where they go */
-    uint64_t writes;
+    uint64_t operations;
     pthread_t thread;
     int code;
     struct tern_error error;
@@ -65,10 +65,10 @@ static uint32_t next_batch(struct lane *lane, struct link_run runs[BATCH_RUNS])
     uint64_t most = BATCH_BYTES / lane->load->size_bytes;
     uint32_t n = 0;
 
-    while (n < BATCH_RUNS && (!n || n < most) && (!lane->wanted || lane->writes < lane->wanted))
-        runs[n++] =
-            (struct link_run){.offset_bytes = lane->first_byte + lane->writes++ % lane->n_slots * lane->stride_bytes,
-                              .length_bytes = lane->load->size_bytes};
+    while (n < BATCH_RUNS && (!n || n < most) && (!lane->wanted || lane->operations < lane->wanted))
+        runs[n++] = (struct link_run){.offset_bytes =
+                                          lane->first_byte + lane->operations++ % lane->n_slots * lane->stride_bytes,
+                                      .length_bytes = lane->load->size_bytes};
     return n;
 }
 
@@ -110,7 +110,7 @@ int link_lanes_round(struct link_client *client, const struct link_load *load, s
                      struct tern_error *error)
 {
     struct lane lanes[LINK_LANES_MAX];
-    uint64_t begin_ns = clock_now_ns(), writes = 0;
+    uint64_t begin_ns = clock_now_ns(), operations = 0;
     uint32_t n = client->options.n_lanes, started = 0;
     int r = 0;
 
@@ -125,7 +125,7 @@ int link_lanes_round(struct link_client *client, const struct link_load *load, s
     }
     for (uint32_t i = 0; i < started; i++) {
         pthread_join(lanes[i].thread, NULL);
-        writes += lanes[i].writes;
+        operations += lanes[i].operations;
         if (!r && lanes[i].code) {
             r = lanes[i].code;
             *error = lanes[i].error;
@@ -134,6 +134,6 @@ int link_lanes_round(struct link_client *client, const struct link_load *load, s
     if (!r)
         r = link_client_end_round(client, error);
     if (!r)
-        *out = (struct link_round){writes, clock_now_ns() - begin_ns};
+        *out = (struct link_round){operations, clock_now_ns() - begin_ns};
     return r;
 }

@@ -16,6 +16,7 @@ struct link_values {
     int transport; /* enum tern_transport */
     const char *device;
     int gid_index;
+    bool read; /* else write */
     uint64_t size_bytes;
     bool all_sizes;
     uint64_t lanes;
@@ -31,7 +32,7 @@ struct link_values {
 
 enum link_until {
     LINK_UNTIL_AUTO,
-    LINK_UNTIL_COMPLETION, /* the NIC's word that a write is in the far memory */
+    LINK_UNTIL_COMPLETION, /* the NIC's word that a write is in the far memory; a read's bytes are here */
     LINK_UNTIL_ANSWER,     /* the far host's word, over the control channel */
 };
 
@@ -89,6 +90,12 @@ int link_values_sizes(const struct link_values *values, uint64_t sizes[LINK_SIZE
          .commands = (bw) | (lat),                                                                                     \
          .group = "Where",                                                                                             \
          .help = "GID index of this side's RDMA port (chosen: RoCE v2, family of the address)"},                       \
+        {.name = "read",                                                                                               \
+         .kind = OPTION_FLAG,                                                                                          \
+         LINK_OPTION(type, member, read),                                                                              \
+         .commands = (bw) | (lat),                                                                                     \
+         .group = "What (the client decides)",                                                                         \
+         .help = "read from the server's memory, as ib_read_bw and ib_read_lat do, instead of writing into it"},       \
         {.name = "size",                                                                                               \
          .letter = 's',                                                                                                \
          .argument = "BYTES",                                                                                          \
@@ -98,8 +105,9 @@ int link_values_sizes(const struct link_values *values, uint64_t sizes[LINK_SIZE
          .max = 1ull << 30,                                                                                            \
          .commands = (bw) | (lat),                                                                                     \
          .group = "What (the client decides)",                                                                         \
-         .help = "bytes of a write, like 65536 or 64K (bw: 64K, lat: 4K); longer ones than tern's longest write are "  \
-                 "cut as tern cuts them"},                                                                             \
+         .help =                                                                                                       \
+             "bytes of a write, or read, like 65536 or 64K (bw: 64K, lat: 4K); longer ones than tern's longest are "   \
+             "cut as tern cuts them"},                                                                                 \
         {.name = "all",                                                                                                \
          .letter = 'a',                                                                                                \
          .kind = OPTION_FLAG,                                                                                          \
@@ -126,7 +134,7 @@ int link_values_sizes(const struct link_values *values, uint64_t sizes[LINK_SIZE
          .max = 16384,                                                                                                 \
          .commands = (bw),                                                                                             \
          .group = "What (the client decides)",                                                                         \
-         .help = "writes in flight on a lane (what tern takes); of verbs only"},                                       \
+         .help = "writes, or reads, in flight on a lane (what tern takes); of verbs only"},                            \
         {.name = "iterations",                                                                                         \
          .letter = 'n',                                                                                                \
          .argument = "N",                                                                                              \
@@ -136,7 +144,7 @@ int link_values_sizes(const struct link_values *values, uint64_t sizes[LINK_SIZE
          .max = 1ull << 40,                                                                                            \
          .commands = (bw) | (lat),                                                                                     \
          .group = "What (the client decides)",                                                                         \
-         .help = "writes of a repetition, over all lanes (bw: as many as --duration allows, lat: 1000)"},              \
+         .help = "writes, or reads, of a repetition, over all lanes (bw: as many as --duration allows, lat: 1000)"},   \
         {.name = "duration",                                                                                           \
          .letter = 'D',                                                                                                \
          .argument = "SECONDS",                                                                                        \
@@ -146,7 +154,7 @@ int link_values_sizes(const struct link_values *values, uint64_t sizes[LINK_SIZE
          .max = 3600000000000,                                                                                         \
          .commands = (bw) | (lat),                                                                                     \
          .group = "What (the client decides)",                                                                         \
-         .help = "how long a repetition writes, like 10, 10s or 500ms (bw: 1s)"},                                      \
+         .help = "how long a repetition takes, like 10, 10s or 500ms (bw: 1s)"},                                       \
         {.name = "memory",                                                                                             \
          .argument = "SIZE",                                                                                           \
          .kind = OPTION_SIZE,                                                                                          \
@@ -155,7 +163,7 @@ int link_values_sizes(const struct link_values *values, uint64_t sizes[LINK_SIZE
          .max = 1ull << 40,                                                                                            \
          .commands = (bw) | (lat),                                                                                     \
          .group = "What (the client decides)",                                                                         \
-         .help = "memory that is written from, and into, round and round, shared by the lanes; populated and "         \
+         .help = "memory of each side, gone over round and round, shared by the lanes; populated and "                 \
                  "registered before (64M, or two writes a lane where that is more)"},                                  \
         {.name = "scattered",                                                                                          \
          .kind = OPTION_FLAG,                                                                                          \
@@ -171,7 +179,8 @@ int link_values_sizes(const struct link_values *values, uint64_t sizes[LINK_SIZE
          .commands = (lat),                                                                                            \
          .group = "What (the client decides)",                                                                         \
          .help = "a write's time ends with its completion (verbs only; auto takes it there), or with the far host's "  \
-                 "answer to a fence behind it (what a round of a migration waits for)"},                               \
+                 "answer to a fence behind it (what a round of a migration waits for); a read's with its completion "  \
+                 "over tcp too"},                                                                                      \
         {.name = "report_gbits",                                                                                       \
          .kind = OPTION_FLAG,                                                                                          \
          LINK_OPTION(type, member, gbits),                                                                             \

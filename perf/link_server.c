@@ -38,11 +38,23 @@ struct server {
 
 /* ---- agreement ---- */
 
+/* What a client of this command is, and what it will do. */
+static bool is_client(struct server *server)
+{
+    char wanted[TERN_NAME_BYTES];
+    size_t length = (size_t)snprintf(wanted, sizeof(wanted), LINK_KIND "%s", server->command);
+    const char *rest = server->hello.kind + length;
+
+    if (strncmp(server->hello.kind, wanted, length) != 0 || (*rest && strcmp(rest, LINK_KIND_READ) != 0))
+        return false;
+    server->options.operation = *rest ? LINK_READ : LINK_WRITE;
+    return true;
+}
+
 static int read_hello(struct server *server, struct tern_error *error)
 {
     uint64_t deadline_ns = clock_after_ms(HELLO_MS);
     struct control_frame frame;
-    char wanted[TERN_NAME_BYTES];
     int r;
 
     do {
@@ -57,8 +69,7 @@ static int read_hello(struct server *server, struct tern_error *error)
     control_frame_free(&frame);
     if (r)
         return r;
-    snprintf(wanted, sizeof(wanted), LINK_KIND "%s", server->command);
-    if (strcmp(server->hello.kind, wanted) != 0)
+    if (!is_client(server))
         return error_set(error, -EINVAL, "start the same command on both hosts",
                          "this is a 'tern-perf %s' server, the other side is a '%s'", server->command,
                          server->hello.kind);
@@ -101,6 +112,14 @@ static int choose_transport(struct server *server, const struct sockaddr *local,
     return agree_on_chunks(server, ack, error);
 }
 
+static void fill(uint64_t *words, uint64_t n)
+{
+    uint64_t word = 0;
+
+    for (uint64_t i = 0; i < n; i++)
+        words[i] = word += LINK_PATTERN;
+}
+
 static int reserve(struct server *server, struct tern_error *error)
 {
     uint64_t bytes = server->hello.regions[0].length_bytes;
@@ -115,7 +134,7 @@ static int reserve(struct server *server, struct tern_error *error)
         return error_set(error, -ENOMEM, NULL, "out of memory for %llu bytes", (unsigned long long)bytes);
     server->memory = memory;
     server->memory_bytes = bytes;
-    memset(memory, 0, bytes); /* populated */
+    fill(memory, bytes / sizeof(uint64_t)); /* populated */
     return 0;
 }
 
@@ -162,15 +181,15 @@ static int register_memory(struct server *server, struct tern_error *error)
 static int agree(struct server *server, struct wire_hello_ack *ack, struct tern_error *error)
 {
     struct sockaddr_storage local = *control_local(server->control);
-    int r = read_hello(server, error);
+    int r;
 
+    server->options = (struct link_options){
+        .device = server->values->device, .gid_index = server->values->gid_index, .connect_timeout_ms = LANES_MS};
+    r = read_hello(server, error);
     if (r)
         return r;
     address_unmap(&local);
-    server->options = (struct link_options){.device = server->values->device,
-                                            .gid_index = server->values->gid_index,
-                                            .n_lanes = server->hello.n_lanes,
-                                            .connect_timeout_ms = LANES_MS};
+    server->options.n_lanes = server->hello.n_lanes;
     r = choose_transport(server, (struct sockaddr *)&local, ack, error);
     if (!r)
         r = reserve(server, error);

@@ -10,12 +10,18 @@
 
 #define BPS_PER_MIBPS (8.0 * 1048576)
 
+const char *link_operation_name(const struct link_client *client)
+{
+    return client->options.operation == LINK_READ ? "read" : "write";
+}
+
 static void common_head(FILE *out, const struct link_client *client, const char *more)
 {
     char peer[ADDRESS_TEXT_BYTES], memory[UNITS_TEXT_BYTES];
     const char *device = client->provider->source_device(client->link);
 
-    fprintf(out, "to %s over %s%s%s (%s), %u lane%s, %s of memory%s\n",
+    fprintf(out, "%ss, %s %s over %s%s%s (%s), %u lane%s, %s of memory%s\n", link_operation_name(client),
+            client->options.operation == LINK_READ ? "from" : "to",
             address_text((const struct sockaddr *)control_peer(client->control), peer), client->provider->name,
             strcmp(device, client->provider->name) ? " " : "", strcmp(device, client->provider->name) ? device : "",
             client->ack.reason, client->options.n_lanes, client->options.n_lanes == 1 ? "" : "s",
@@ -31,7 +37,17 @@ static struct json_object *common_json(const struct link_client *client, const c
     json_object_object_add(object, "device", json_object_new_string(client->provider->source_device(client->link)));
     json_object_object_add(object, "lanes", json_object_new_uint64(client->options.n_lanes));
     json_object_object_add(object, "memory_bytes", json_object_new_uint64(client->memory_bytes));
+    json_object_object_add(object, "operation", json_object_new_string(link_operation_name(client)));
     return object;
+}
+
+/* Counts are members named for what is counted: writes, reads, writes_ps, reads_ps. */
+static void add_count(struct json_object *object, const struct link_client *client, const char *suffix, uint64_t count)
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "%ss%s", link_operation_name(client), suffix);
+    json_object_object_add(object, name, json_object_new_uint64(count));
 }
 
 /* ---- bw ---- */
@@ -44,9 +60,11 @@ double bw_spread(const struct bw_row *row)
 void bw_head(FILE *out, const struct link_client *client, const struct link_values *values)
 {
     const char *unit = values->gbits ? "Gb/s" : "MiB/s";
+    bool reads = client->options.operation == LINK_READ;
 
     common_head(out, client, values->scattered ? ", scattered" : "");
-    fprintf(out, "%10s %12s %14s %14s %10s %14s\n", "size", "writes", "median", "worst", "spread", "writes/s");
+    fprintf(out, "%10s %12s %14s %14s %10s %14s\n", "size", reads ? "reads" : "writes", "median", "worst", "spread",
+            reads ? "reads/s" : "writes/s");
     fprintf(out, "%10s %12s %14s %14s %10s %14s\n", "", "", unit, unit, "%", "");
     fflush(out);
 }
@@ -54,10 +72,10 @@ void bw_head(FILE *out, const struct link_client *client, const struct link_valu
 void bw_line(FILE *out, const struct link_values *values, const struct bw_row *row)
 {
     double per_unit = values->gbits ? 1e9 : BPS_PER_MIBPS;
-    char size[UNITS_TEXT_BYTES], writes[UNITS_TEXT_BYTES], ps[UNITS_TEXT_BYTES];
+    char size[UNITS_TEXT_BYTES], count[UNITS_TEXT_BYTES], ps[UNITS_TEXT_BYTES];
 
     fprintf(out, "%10s %12s %14.2f %14.2f %10.1f %14s\n", units_size(row->size_bytes, size),
-            units_count(row->writes, writes), (double)row->median_bps / per_unit, (double)row->worst_bps / per_unit,
+            units_count(row->operations, count), (double)row->median_bps / per_unit, (double)row->worst_bps / per_unit,
             bw_spread(row), units_count(row->median_bps / 8 / row->size_bytes, ps));
     fflush(out);
 }
@@ -70,12 +88,12 @@ struct json_object *bw_json(const struct link_client *client, const struct link_
     json_object_object_add(object, "size_bytes", json_object_new_uint64(row->size_bytes));
     json_object_object_add(object, "scattered", json_object_new_boolean(values->scattered));
     json_object_object_add(object, "repeat", json_object_new_uint64(row->repeat));
-    json_object_object_add(object, "writes", json_object_new_uint64(row->writes));
+    add_count(object, client, "", row->operations);
     json_object_object_add(object, "median_bps", json_object_new_uint64(row->median_bps));
     json_object_object_add(object, "worst_bps", json_object_new_uint64(row->worst_bps));
     json_object_object_add(object, "best_bps", json_object_new_uint64(row->best_bps));
     json_object_object_add(object, "spread_percent", show_number(bw_spread(row)));
-    json_object_object_add(object, "writes_ps", json_object_new_uint64(row->median_bps / 8 / row->size_bytes));
+    add_count(object, client, "_ps", row->median_bps / 8 / row->size_bytes);
     return object;
 }
 
@@ -108,9 +126,9 @@ static double figure_us(const struct lat_row *row, size_t i)
 void lat_head(FILE *out, const struct link_client *client, enum link_until until)
 {
     common_head(out, client,
-                until == LINK_UNTIL_COMPLETION ? "; until a write's completion, in microseconds"
+                until == LINK_UNTIL_COMPLETION ? "; until completion, in microseconds"
                                                : "; until the far host's answer, in microseconds");
-    fprintf(out, "%10s %10s", "size", "writes");
+    fprintf(out, "%10s %10s", "size", client->options.operation == LINK_READ ? "reads" : "writes");
     for (size_t i = 0; i < N_FIGURES; i++)
         fprintf(out, " %11s", figures[i].label);
     fputc('\n', out);
@@ -119,9 +137,9 @@ void lat_head(FILE *out, const struct link_client *client, enum link_until until
 
 void lat_line(FILE *out, const struct lat_row *row)
 {
-    char size[UNITS_TEXT_BYTES], writes[UNITS_TEXT_BYTES];
+    char size[UNITS_TEXT_BYTES], count[UNITS_TEXT_BYTES];
 
-    fprintf(out, "%10s %10s", units_size(row->size_bytes, size), units_count(row->times.n, writes));
+    fprintf(out, "%10s %10s", units_size(row->size_bytes, size), units_count(row->times.n, count));
     for (size_t i = 0; i < N_FIGURES; i++)
         fprintf(out, " %11.1f", figure_us(row, i));
     fputc('\n', out);
@@ -134,7 +152,7 @@ struct json_object *lat_json(const struct link_client *client, enum link_until u
 
     json_object_object_add(object, "until", json_object_new_string(until_text(until)));
     json_object_object_add(object, "size_bytes", json_object_new_uint64(row->size_bytes));
-    json_object_object_add(object, "writes", json_object_new_uint64(row->times.n));
+    add_count(object, client, "", row->times.n);
     for (size_t i = 0; i < N_FIGURES; i++)
         json_object_object_add(object, figures[i].member, show_number(figure_us(row, i)));
     return object;

@@ -14,9 +14,12 @@
 #define LINK_MEMORY_DEFAULT (64ull << 20)
 
 struct bw_row {
-    uint64_t size_bytes, repeat, writes;
+    uint64_t size_bytes, repeat, operations;
     uint64_t median_bps, worst_bps, best_bps;
 };
+
+/* "write", or "read": what the client does. */
+const char *link_operation_name(const struct link_client *client);
 
 double bw_spread(const struct bw_row *row);
 void bw_head(FILE *out, const struct link_client *client, const struct link_values *values);

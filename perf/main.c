@@ -30,11 +30,19 @@ static const struct command commands[PERF_COMMANDS] = {
          "the\n"
          "kernel pins or uses for itself (page tables, socket buffers) are in neither.\n",
          cmd_migrate},
-    [PERF_WEB] = {"web", "load a web server, check what it serves, and report rate and silence as its clients see them",
-                  "Each connection asks anew when a body has come, which must be like the first one that came whole.\n"
-                  "Silence is the longest time in which a connection heard nothing, time to connect and to ask\n"
-                  "included. With --json, slot_bytes is what came in each 50 ms.\n",
-                  cmd_web},
+    [PERF_WEB] =
+        {"web", "migrate a guest that serves files to 100 clients, and report what they see of it",
+         "A Linux guest of an unmodified QEMU serves files of 512 KiB (lighttpd) to clients that check every body, "
+         "while\n"
+         "it moves between two hosts: network namespaces of this machine, or virtual hosts with soft-RoCE (--lab). "
+         "Shown\n"
+         "are the throughput of each phase and its ratio to 'before', the downtime, and the longest time in which a\n"
+         "connection heard nothing: at the switchover, and in the seconds before. Needs tern's source tree, and root.\n"
+         "With --url only the clients: each asks anew when a body has come, which must be like the first one that "
+         "came\n"
+         "whole. Silence is the longest time in which a connection heard nothing, time to connect and to ask "
+         "included.\n",
+         cmd_web},
     [PERF_SCAN] = {"scan", "measure how fast zero pages are found, beside plain reading of the same memory",
                    "One core reads memory that is larger than its caches. Each way that this CPU has is measured in\n"
                    "turns with the others; 'migration' is what a migration uses. The ratio is to plain reading.\n",
@@ -47,18 +55,20 @@ static const struct command commands[PERF_COMMANDS] = {
          "it grows with the guest, then with the share that is dirty. Clusters are of 64 pages.\n",
          cmd_harvest},
     [PERF_BW] =
-        {"bw", "bandwidth of one-sided writes between two hosts, over tern's own lanes (as ib_write_bw does)",
+        {"bw",
+         "bandwidth of one-sided writes, or reads, between two hosts, over tern's own lanes (as ib_write_bw and "
+         "ib_read_bw do)",
          "Without HOST this is the server: it serves one client and ends; the client decides what is measured.\n"
-         "Writes only: tern's links have no reads. A repetition ends with the far host's word that it has seen\n"
-         "the fences behind all writes. Shown are the median of the repetitions, the worst, and the spread:\n"
-         "(best - worst) / median. 'man tern-perf' sets options and units beside perftest's.\n",
+         "A repetition ends with the far host's word that it has seen the fences behind all writes, or reads.\n"
+         "Shown are the median of the repetitions, the worst, and the spread: (best - worst) / median.\n"
+         "'man tern-perf' sets options and units beside perftest's.\n",
          cmd_bw},
     [PERF_LAT] =
-        {"lat", "latency of one-sided writes between two hosts, over one of tern's lanes",
+        {"lat", "latency of one-sided writes, or reads, between two hosts, over one of tern's lanes",
          "Without HOST this is the server: it serves one client and ends; the client decides what is measured.\n"
          "One write is under way at a time. Its time ends when its completion was reaped (verbs), or when the\n"
          "far host has answered to the fence behind it (--until answer; over tcp always): what the end of a\n"
-         "migration's round costs. 'typical' is what most took.\n",
+         "migration's round costs. A read's time ends when its bytes are here. 'typical' is what most took.\n",
          cmd_lat},
     [PERF_MODEL] =
         {"model", "predict rounds, total time and downtime of a migration, and say how near that came",

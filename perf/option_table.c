@@ -14,6 +14,11 @@
 #define ALL          (SOURCE | LISTEN)
 #define ALONE        (BIT(PERF_SCAN) | BIT(PERF_HARVEST)) /* no other side */
 #define LINK         (BIT(PERF_BW) | BIT(PERF_LAT))
+#define WEB          BIT(PERF_WEB)
+#define WEB_SCRIPT   BIT(PERF_WEB_SCRIPT)
+#define WEB_URL      BIT(PERF_WEB_URL)
+#define WEB_SHOW     BIT(PERF_WEB_SHOW)
+#define WEB_ANY      (WEB | WEB_SCRIPT | WEB_URL | WEB_SHOW)
 #define MODEL        BIT(PERF_MODEL)
 #define REGISTER     BIT(PERF_REGISTER)
 #define AT(member)   .offset = offsetof(struct perf_values, member)
@@ -44,7 +49,7 @@ static const struct option_spec specs[] = {
      .commands = TO,
      .group = "Where",
      .help = "be the source of a 'tern-perf migrate --listen' there"},
-    MIGRATION_OPTIONS(struct perf_values, migration, SOURCE | MODEL, ALL | MODEL),
+    MIGRATION_OPTIONS(struct perf_values, migration, SOURCE | MODEL, SOURCE | MODEL, ALL | MODEL),
     {.name = "memory",
      .argument = "SIZE",
      .kind = OPTION_SIZE,
@@ -162,32 +167,84 @@ static const struct option_spec specs[] = {
      .commands = ALONE,
      .group = "Output",
      .help = "measure each so many times, after one for warming up; report the median and the spread (9)"},
-    {.name = "url",
-     .argument = "URL",
-     .kind = OPTION_TEXT,
-     AT(url),
-     .commands = BIT(PERF_WEB),
-     .required = BIT(PERF_WEB),
-     .group = "Load",
-     .help = "what every connection fetches again and again: http://HOST[:PORT]/PATH"},
     {.name = "connections",
      .argument = "N",
      .kind = OPTION_NUMBER,
      AT(connections),
      .min = 1,
      .max = 1024,
-     .commands = BIT(PERF_WEB),
+     .commands = WEB | WEB_URL | WEB_SCRIPT,
      .group = "Load",
-     .help = "clients at the same time (10)"},
+     .help = "clients at the same time (100; in the lab 20; with --url 10)"},
     {.name = "duration",
      .argument = "TIME",
      .kind = OPTION_DURATION,
      AT(duration_ns),
      .min = 100000000,
      .max = 3600000000000,
-     .commands = BIT(PERF_WEB),
+     .commands = WEB | WEB_URL | WEB_SCRIPT,
      .group = "Load",
-     .help = "for how long (10s); an interrupt ends it earlier, with its report"},
+     .help = "for how long before the migration, and half of that, or 5 s, after it (10s; in the lab 20s); with --url: "
+             "in all, "
+             "and an interrupt ends it earlier, with its report"},
+    {.name = "url",
+     .argument = "URL",
+     .kind = OPTION_TEXT,
+     AT(url),
+     .commands = WEB | WEB_URL,
+     .group = "Load",
+     .help = "no experiment, only its clients, of this: http://HOST[:PORT]/PATH is what every connection fetches "
+             "again and again"},
+    {.name = "events",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(events),
+     .commands = WEB | WEB_URL,
+     .group = "Load",
+     .help = "with --url: a migration's lines, read when the load ends: of tern migrate --json, or of QEMU's QMP "
+             "monitor (its events, and an answer to query-migrate)"},
+    {.name = "name",
+     .argument = "NAME",
+     .kind = OPTION_TEXT,
+     AT(name),
+     .commands = WEB | WEB_URL,
+     .group = "Load",
+     .help = "with --events: what that migration is called in tables and pictures"},
+    {.name = "memory",
+     .argument = "SIZE",
+     .kind = OPTION_SIZE,
+     AT(memory_bytes),
+     .min = 256 * MIB,
+     .commands = WEB | WEB_SCRIPT,
+     .group = "Migration",
+     .help = "of the guest, a quarter of it filled with files (1G; in the lab 512M)"},
+    {.name = "bandwidth",
+     .argument = "RATE",
+     .kind = OPTION_RATE,
+     AT(bandwidth_bps),
+     .min = 1000000,
+     .commands = WEB | WEB_SCRIPT,
+     .group = "Migration",
+     .help = "what the migration may take of the network (1Gb/s; in the lab no limit)"},
+    {.name = "peer",
+     .kind = OPTION_FLAG,
+     AT(peer),
+     .commands = WEB | WEB_SCRIPT,
+     .group = "Migration",
+     .help = "the same by QEMU's own tcp and multifd, in the lab by its rdma, beside it"},
+    {.name = "lab",
+     .kind = OPTION_FLAG,
+     AT(lab),
+     .commands = WEB | WEB_SCRIPT,
+     .group = "Migration",
+     .help = "between two virtual hosts over RDMA, not two network namespaces over tcp"},
+    {.name = "show",
+     .argument = "FILE,...",
+     .kind = OPTION_TEXT,
+     AT(show),
+     .commands = WEB | WEB_SHOW,
+     .group = "Output",
+     .help = "run nothing: set runs side by side that were kept; each file is what --url --events --json printed"},
     {.name = "measure",
      .kind = OPTION_FLAG,
      AT(measure),
@@ -200,14 +257,14 @@ static const struct option_spec specs[] = {
     {.name = "json",
      .kind = OPTION_FLAG,
      AT(json),
-     .commands = ALL | BIT(PERF_WEB) | ALONE | LINK | MODEL | REGISTER,
+     .commands = ALL | WEB_ANY | ALONE | LINK | MODEL | REGISTER,
      .group = "Output",
      .help = "one JSON object a line on stdout, the last one with event done"},
     {.name = "plot",
      .argument = "FILE.svg",
      .kind = OPTION_TEXT,
      AT(plot),
-     .commands = LINK | MODEL | REGISTER | SOURCE,
+     .commands = LINK | MODEL | REGISTER | SOURCE | WEB_ANY,
      .group = "Output",
      .help = "draw what was measured (with gnuplot)"},
 };
@@ -232,13 +289,28 @@ void perf_values_init(struct perf_values *values)
     link_values_init(&values->link);
 }
 
+static const char *mode_name(enum perf_command mode)
+{
+    switch (mode) {
+    case PERF_MIGRATE_LISTEN:
+        return "--listen: the source decides";
+    case PERF_MIGRATE_TO:
+        return "--to";
+    case PERF_WEB_URL:
+        return "--url";
+    case PERF_WEB_SHOW:
+        return "--show";
+    case PERF_WEB_SCRIPT:
+        return "the experiment: it is for --url";
+    default:
+        return "both sides here";
+    }
+}
+
 int perf_check_mode(const struct option_texts *texts, enum perf_command mode, struct tern_error *error)
 {
     for (size_t i = 0; i < perf_options.n_specs; i++)
         if (texts->text[i] && !(specs[i].commands & BIT(mode)))
-            return error_set(error, -EINVAL, NULL, "option --%s does not go with %s", specs[i].name,
-                             mode == PERF_MIGRATE_LISTEN ? "--listen: the source decides"
-                             : mode == PERF_MIGRATE_TO   ? "--to"
-                                                         : "both sides here");
+            return error_set(error, -EINVAL, NULL, "option --%s does not go with %s", specs[i].name, mode_name(mode));
     return 0;
 }

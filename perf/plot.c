@@ -52,7 +52,7 @@ int plot_check(const char *file, struct tern_error *error)
 }
 
 /* In gnuplot's single quotes nothing is special but they themselves. */
-static void put_quoted(FILE *out, const char *text)
+void plot_text(FILE *out, const char *text)
 {
     fputc('\'', out);
     for (; *text; text++) {
@@ -66,7 +66,7 @@ static void put_quoted(FILE *out, const char *text)
 static void put_set(FILE *out, const char *what, const char *text)
 {
     fprintf(out, "set %s ", what);
-    put_quoted(out, text);
+    plot_text(out, text);
     fputs(" noenhanced\n", out);
 }
 
@@ -85,16 +85,17 @@ static void put_axes(FILE *out, const struct plot *plot)
         fputs("set yrange [0:*]\n", out);
 }
 
-static void put_script(FILE *out, const struct plot *plot, const char *file)
+/* Colours that stay apart for who sees few of them. source: Okabe and Ito, Color Universal Design */
+const char *plot_colour(size_t series)
 {
-    /* Colours that stay apart for who sees few of them. source: Okabe and Ito, Color Universal Design */
     static const char *const colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
 
-    fputs("set terminal svg size 900,560 font 'Helvetica,15' background '#ffffff' dynamic\nset output ", out);
-    put_quoted(out, file);
-    fputs("\nset grid lc rgb '#d0d0d0'\nset key outside bottom center horizontal noenhanced\n"
-          "set tics nomirror\nset border 3\n",
-          out);
+    return colours[series % (sizeof(colours) / sizeof(colours[0]))];
+}
+
+static void put_curves(FILE *out, const struct plot *plot)
+{
+    fputs("set key outside bottom center horizontal noenhanced\n", out);
     put_axes(out, plot);
     for (size_t i = 0; i < plot->n_series; i++) {
         fprintf(out, "$d%zu << EOD\n", i);
@@ -104,25 +105,42 @@ static void put_script(FILE *out, const struct plot *plot, const char *file)
     }
     for (size_t i = 0; i < plot->n_series; i++) {
         fprintf(out, "%s $d%zu using 1:2 with %s lw 2 pt 7 lc rgb '%s' title ", i ? "," : "plot", i,
-                plot->series[i].n_points > MANY_POINTS ? "lines" : "linespoints ps 0.6",
-                colours[i % (sizeof(colours) / sizeof(colours[0]))]);
-        put_quoted(out, plot->series[i].name);
+                plot->series[i].n_points > MANY_POINTS ? "lines" : "linespoints ps 0.6", plot_colour(i));
+        plot_text(out, plot->series[i].name);
     }
     fputs("\n", out);
 }
 
-int plot_write(const struct plot *plot, const char *file, struct tern_error *error)
+int plot_begin(const char *file, int width, int height, FILE **out, struct tern_error *error)
 {
-    FILE *out = popen("gnuplot", "we");
-    int status;
-
-    if (!out)
+    *out = popen("gnuplot", "we");
+    if (!*out)
         return error_set(error, -errno, NULL, "cannot start gnuplot: %s", strerror(errno));
-    put_script(out, plot, file);
-    status = pclose(out);
+    fprintf(*out, "set terminal svg size %d,%d font 'Helvetica,15' background '#ffffff' dynamic\nset output ", width,
+            height);
+    plot_text(*out, file);
+    fputs("\nset grid lc rgb '#d0d0d0'\nset tics nomirror\nset border 3\n", *out);
+    return 0;
+}
+
+int plot_end(FILE *out, const char *file, struct tern_error *error)
+{
+    int status = pclose(out);
+
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return no_gnuplot(error);
     if (status)
         return error_set(error, -EIO, "its own messages are above", "gnuplot did not draw %s", file);
     return 0;
+}
+
+int plot_write(const struct plot *plot, const char *file, struct tern_error *error)
+{
+    FILE *out;
+    int r = plot_begin(file, 900, 560, &out, error);
+
+    if (r)
+        return r;
+    put_curves(out, plot);
+    return plot_end(out, file, error);
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "transport/tern_error.h"
 
@@ -31,5 +32,12 @@ struct plot {
 /* plot_check: can plot_write do its work? Before a long measurement. -ENOENT: no gnuplot, with what to install */
 int plot_check(const char *file, struct tern_error *error);
 int plot_write(const struct plot *plot, const char *file, struct tern_error *error);
+
+/* For a picture that is not made of curves alone: gnuplot's script is written between plot_begin, which sets the file,
+ * its size in pixels, font and grid, and plot_end. plot_text puts text in quotes; plot_colour: one a series. */
+int plot_begin(const char *file, int width, int height, FILE **out, struct tern_error *error);
+int plot_end(FILE *out, const char *file, struct tern_error *error);
+void plot_text(FILE *out, const char *text);
+const char *plot_colour(size_t series);
 
 #endif

@@ -40,9 +40,10 @@ struct client {
     struct shared *shared;
     struct web_client_report *report;
     pthread_t thread;
-    int fd;            /* -1: not connected */
-    uint64_t heard_ns; /* the last byte; 0: none yet */
-    size_t fill;       /* of buffer: read and not yet used */
+    int fd;                           /* -1: not connected */
+    uint64_t heard_ns;                /* the last byte; 0: none yet */
+    struct web_connection connection; /* while fd is open */
+    size_t fill;                      /* of buffer: read and not yet used */
     char buffer[BUFFER_BYTES];
 };
 
@@ -55,16 +56,40 @@ static bool is_over(void *opaque)
     return atomic_load(&shared->stopped) || clock_now_ns() >= shared->end_ns;
 }
 
+/* One more item of a list that doubles when it is full. */
+static void add(struct web_client_report *report, void **list, size_t *n, const void *item, size_t item_bytes)
+{
+    if (!(*n & (*n - 1))) { /* 0, 1, 2, 4 and so on */
+        void *larger = reallocarray(*list, *n ? *n * 2 : 1, item_bytes);
+
+        if (!larger) {
+            report->out_of_memory = true;
+            return;
+        }
+        *list = larger;
+    }
+    memcpy((char *)*list + *n * item_bytes, item, item_bytes);
+    (*n)++;
+}
+
+static uint64_t since_begin(const struct client *client)
+{
+    return clock_now_ns() - client->shared->begin_ns;
+}
+
 static void hear(struct client *client)
 {
     struct web_client_report *report = client->report;
-    uint64_t now_ns = clock_now_ns();
+    struct web_silence silence = {client->heard_ns, since_begin(client)};
+    uint64_t length_ns = silence.end_ns - silence.begin_ns;
 
-    if (client->heard_ns && now_ns - client->heard_ns > report->silence_ns) {
-        report->silence_ns = now_ns - client->heard_ns;
-        report->silence_end_ns = now_ns - client->shared->begin_ns;
+    if (client->heard_ns && length_ns > report->silence_ns) {
+        report->silence_ns = length_ns;
+        report->silence_end_ns = silence.end_ns;
     }
-    client->heard_ns = now_ns;
+    if (client->heard_ns && length_ns >= WEB_SILENCE_NS)
+        add(report, (void **)&report->silences, &report->n_silences, &silence, sizeof(silence));
+    client->heard_ns = silence.end_ns;
 }
 
 /* More bytes behind the fill. returns 0, -ECANCELED the load is over, -ECONNRESET the server's end or a failure */
@@ -84,6 +109,7 @@ static int receive(struct client *client)
         if (n <= 0)
             return -ECONNRESET;
         hear(client);
+        client->connection.heard_ns = client->heard_ns;
         client->fill += (size_t)n;
         return 0;
     }
@@ -95,10 +121,17 @@ static void drop(struct client *client, size_t n)
     memmove(client->buffer, client->buffer + n, client->fill);
 }
 
-static void close_client(struct client *client)
+static void close_client(struct client *client, bool cut)
 {
-    if (client->fd >= 0)
+    struct web_client_report *report = client->report;
+
+    if (client->fd >= 0) {
         close(client->fd);
+        client->connection.closed_ns = since_begin(client);
+        client->connection.cut = cut;
+        add(report, (void **)&report->connections, &report->n_connections, &client->connection,
+            sizeof(client->connection));
+    }
     client->fd = -1;
     client->fill = 0;
 }
@@ -106,10 +139,14 @@ static void close_client(struct client *client)
 static int open_client(struct client *client)
 {
     const struct web_url *url = &client->shared->load->url;
+    int r;
 
     if (client->fd >= 0)
         return 0;
-    return address_connect(url->host, url->port, CONNECT_MS, is_over, client->shared, &client->fd, NULL);
+    r = address_connect(url->host, url->port, CONNECT_MS, is_over, client->shared, &client->fd, NULL);
+    if (!r)
+        client->connection = (struct web_connection){.opened_ns = since_begin(client)};
+    return r;
 }
 
 static int ask(struct client *client)
@@ -148,7 +185,7 @@ static int read_head(struct client *client, uint64_t *length_out, bool *keep_out
 static void count(struct client *client, uint64_t bytes)
 {
     struct web_load *load = client->shared->load;
-    uint64_t slot = (clock_now_ns() - client->shared->begin_ns) / load->slot_ns;
+    uint64_t slot = since_begin(client) / load->slot_ns;
 
     client->report->bytes += bytes;
     client->report->slot_bytes[slot < load->n_slots ? slot : load->n_slots - 1] += bytes;
@@ -210,7 +247,7 @@ static int fetch(struct client *client)
     if (!r)
         judge(client, length, digest);
     if (r || !keep)
-        close_client(client);
+        close_client(client, r && r != -ECANCELED);
     return r;
 }
 
@@ -228,7 +265,7 @@ static void *run_client(void *argument)
     }
     if (client->heard_ns)
         hear(client); /* a silence that lasts to the end is one, too */
-    close_client(client);
+    close_client(client, false);
     return NULL;
 }
 
@@ -272,6 +309,7 @@ int web_load_run(struct web_load *load, int stop_fd, struct tern_error *error)
     if (!clients)
         return error_set(error, -ENOMEM, NULL, "out of memory for %u web clients", load->n_clients);
     r = prepare(load, error);
+    load->begin_wall_ns = clock_wall_ns();
     shared.begin_ns = clock_now_ns();
     shared.end_ns = shared.begin_ns + load->duration_ns;
     if (!r)
@@ -279,16 +317,23 @@ int web_load_run(struct web_load *load, int stop_fd, struct tern_error *error)
     while (!r && !is_over(&shared) && poll(&p, 1, clock_left_ms(shared.end_ns)) <= 0)
         continue;
     atomic_store(&shared.stopped, true);
-    for (uint32_t i = 0; i < started; i++)
+    load->elapsed_ns = clock_now_ns() - shared.begin_ns;
+    for (uint32_t i = 0; i < started; i++) {
         pthread_join(clients[i].thread, NULL);
+        if (load->clients[i].out_of_memory && !r)
+            r = error_set(error, -ENOMEM, NULL, "out of memory for what %u web clients saw", load->n_clients);
+    }
     free(clients);
     return r;
 }
 
 void web_load_free(struct web_load *load)
 {
-    for (uint32_t i = 0; i < load->n_clients; i++)
+    for (uint32_t i = 0; i < load->n_clients; i++) {
         free(load->clients[i].slot_bytes);
+        free(load->clients[i].silences);
+        free(load->clients[i].connections);
+    }
     free(load);
 }
 

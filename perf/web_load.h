@@ -5,6 +5,8 @@
 #ifndef PERF_WEB_LOAD_H
 #define PERF_WEB_LOAD_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "transport/tern_error.h"
@@ -22,7 +24,19 @@ struct web_url {
 /* web_url_parse: "http://HOST[:PORT][/PATH]"; an IPv6 address in brackets. errors -EINVAL */
 int web_url_parse(const char *text, struct web_url *out, struct tern_error *error);
 
-/* What one client has seen. Times are since the load began. */
+/* A time in which a client heard nothing: WEB_SILENCE_NS or longer. */
+#define WEB_SILENCE_NS 2000000ull
+struct web_silence {
+    uint64_t begin_ns, end_ns;
+};
+
+/* heard_ns  of its last byte; 0: none came.  cut  it ended other than by either side's wish */
+struct web_connection {
+    uint64_t opened_ns, heard_ns, closed_ns;
+    bool cut;
+};
+
+/* What one client has seen. Times are since the load began; the lists are in their order. */
 struct web_client_report {
     uint64_t bytes;      /* of bodies */
     uint64_t bodies;     /* whole and right */
@@ -31,19 +45,26 @@ struct web_client_report {
     uint64_t silence_ns; /* the longest time between two bytes, from its first one on */
     uint64_t silence_end_ns;
     uint64_t *slot_bytes; /* of bodies, a slot */
+    struct web_silence *silences;
+    struct web_connection *connections;
+    size_t n_silences, n_connections;
+    bool out_of_memory; /* the lists are not whole */
 };
 
 struct web_load {
     struct web_url url;
     uint32_t n_clients;
     uint64_t duration_ns, slot_ns;
-    uint64_t n_slots; /* set by web_load_run */
+    uint64_t n_slots;       /* this and what follows: set by web_load_run */
+    uint64_t begin_wall_ns; /* when it began, since 1970 */
+    uint64_t elapsed_ns;
     struct web_client_report clients[WEB_CLIENTS_MAX];
 };
 
 /* web_load_run: blocks for duration_ns (and the half second that a client may take to see that it is over).
  * stop_fd  readable: end now; -1: none
- * errors   -ENOMEM, -EAGAIN no more threads. What the server does is in the reports, not an error */
+ * errors   -ENOMEM (also when it has run), -EAGAIN no more threads. What the server does is in the reports, not an
+ * error */
 int web_load_run(struct web_load *load, int stop_fd, struct tern_error *error);
 void web_load_free(struct web_load *load);
 

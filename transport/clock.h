@@ -18,6 +18,15 @@ static inline uint64_t clock_now_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
+/* Since 1970, by the wall clock, which may jump: for telling when something was, never for how long it took. */
+static inline uint64_t clock_wall_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
 static inline uint64_t clock_after_ms(uint32_t ms)
 {
     return clock_now_ns() + ms * NS_PER_MS;

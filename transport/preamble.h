@@ -13,7 +13,7 @@
 #include "transport/tern_error.h"
 
 #define PREAMBLE_BYTES    64
-#define PREAMBLE_VERSION  2u
+#define PREAMBLE_VERSION  3u
 #define PREAMBLE_ACCEPTED 0x06u
 
 enum preamble_kind {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A destination's tcp lane. The input is what the peer sends before it closes; exposed memory must be what the frames
- * up to the first bad one make of it, and all around it untouched. */
+ * up to the first bad one make of it, and all around it untouched; the peer is told nothing. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -8,6 +8,7 @@
 
 #include "tests/fuzz/fuzz.h"
 #include "transport/link.h"
+#include "transport/preamble.h"
 #include "transport/tcp/frame.h"
 
 #define LENGTH     300u
@@ -55,6 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct link_options options = {.n_lanes = 1, .connect_timeout_ms = PATIENT_MS};
     static const uint8_t token[LINK_TOKEN_BYTES];
     struct link_destination *link;
+    uint8_t answer;
     uint32_t round;
     uint16_t port;
     int fds[2], r;
@@ -77,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(r == -EPROTO || r == -ECONNRESET);
     }
     link_tcp.destination_close(link);
+    MUST(recv(fds[1], &answer, 1, 0) == 1 && answer == PREAMBLE_ACCEPTED && recv(fds[1], &answer, 1, 0) <= 0);
     close(fds[1]);
     MUST(!memcmp(memory, model, ALL));
     return 0;

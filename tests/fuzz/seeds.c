@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "migrate/image_format.h"
 #include "migrate/wire.h"
 #include "tests/fuzz/fuzz.h"
 #include "transport/preamble.h"
@@ -103,6 +104,35 @@ static void save_lane(void)
     frame_encode(&(struct frame){FRAME_WRITE, 0, 299, 1}, bytes + 2 * FRAME_BYTES + 16);
     save("fuzz_tcp_lane", 0, 3 * FRAME_BYTES + 17);
     save("fuzz_tcp_lane", 1, 2 * FRAME_BYTES + 16);
+    frame_encode(&(struct frame){FRAME_READ, 3, 100, 16}, bytes);
+    save("fuzz_tcp_lane", 2, FRAME_BYTES);
+}
+
+static void save_reads(void)
+{
+    frame_encode(&(struct frame){FRAME_READ, 3, 100, 16}, bytes);
+    frame_encode(&(struct frame){FRAME_FENCE, 1, 0, 0}, bytes + FRAME_BYTES);
+    frame_encode(&(struct frame){FRAME_READ, 0, 0, 300}, bytes + 2 * FRAME_BYTES);
+    frame_encode(&(struct frame){FRAME_READ, 0, 299, 2}, bytes + 3 * FRAME_BYTES);
+    save("fuzz_tcp_read", 0, 4 * FRAME_BYTES);
+    frame_encode(&(struct frame){FRAME_WRITE, 3, 100, 16}, bytes + 2 * FRAME_BYTES);
+    save("fuzz_tcp_read", 1, 3 * FRAME_BYTES + 16);
+}
+
+static void save_image_head(void)
+{
+    struct tern_region regions[2] = {
+        {.length_bytes = 3 << 20, .page_bytes = 4096, .name = "low"},
+        {.guest_address = 4ull << 30, .length_bytes = 2 << 20, .page_bytes = 4096, .name = "high"}};
+    const struct tern_vm vm = {.kind = "vmm 1", .regions = regions, .n_regions = 2};
+    static uint8_t whole[IMAGE_HEAD_BYTES];
+    struct image_head head;
+
+    image_describe(&head, &vm, 100, 5000);
+    image_put_head(&head, whole);
+    memcpy(bytes, whole, 96);
+    memcpy(bytes + 96, whole + IMAGE_ALIGN, 5 * 128);
+    save("fuzz_image_format", 0, 96 + 5 * 128);
 }
 
 int main(int argc, char **argv)
@@ -112,5 +142,7 @@ int main(int argc, char **argv)
     save_messages(bytes + 1);
     save_control();
     save_lane();
+    save_reads();
+    save_image_head();
     return 0;
 }

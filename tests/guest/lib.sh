@@ -5,6 +5,7 @@
 work=${work-}           # folder of everything: NAME.ram NAME.qmp NAME.monitor NAME.serial NAME.log initrd
 memory=${memory:-512M}  # of the guest
 append=${append-}       # the guest's guest.* words, see init
+server=${server-}       # lighttpd: that is the guest's web server; else busybox's
 ram=${ram:-file}        # memory-backend-file in $work; memfd; huge (of 2 MiB pages); numa (two files, a node each)
 enter=("${enter[@]}")   # words before a command, e.g. ip netns exec NAME
 declare -A qemu         # NAME: process
@@ -57,8 +58,10 @@ choose_accelerator()
 # make_guest: $kernel and $work/initrd.
 make_guest()
 {
-    kernel=$(tests/lab/kernel.sh "${guest_series:-6.12}" "${TERN_LAB_CACHE:-build/lab}") &&
-        tests/guest/make_initrd "$work/initrd" build/tests/guest_work "$kernel"
+    local cache=${TERN_LAB_CACHE:-build/lab} program=''
+    kernel=$(tests/lab/kernel.sh "${guest_series:-6.12}" "$cache") &&
+        { [[ $server != lighttpd ]] || program=$(tests/guest/lighttpd.sh "$cache"); } &&
+        tests/guest/make_initrd "$work/initrd" build/tests/guest_work "$kernel" "$program"
 }
 
 # The words for QEMU that make the guest's memory.

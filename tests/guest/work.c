@@ -4,7 +4,7 @@
  *
  *   work DATA_MIB REWRITE_KIB EVERY_MS PAUSE   REWRITE_KIB are rewritten every EVERY_MS; what it does meanwhile is to
  *                                          sleep, or to check pages (PAUSE is check). EVERY_MS 0: it rewrites all the
- * time work --file PATH MIB                   write a file of data that does not compress, and end
+ * time work --file PATH KIB                   write a file of data that does not compress, and end
  *
  * Each page holds numbers that follow from its place and from how often it was rewritten. A page is checked before it
  * is rewritten, and every page in turn whether it is rewritten or not: a single lost or stale word shows as DAMAGED.
@@ -134,14 +134,14 @@ static void run(struct work *work, uint64_t rewrite_pages, uint64_t every_ns)
     }
 }
 
-static int write_file(const char *path, uint64_t mib)
+static int write_file(const char *path, uint64_t kib)
 {
     FILE *file = fopen(path, "w");
     uint64_t x = 1, block[PAGE_WORDS];
 
     if (!file)
         return 1;
-    for (uint64_t n = 0; n < mib * 256; n++) {
+    for (uint64_t n = 0; n < kib / 4; n++) {
         for (uint32_t i = 0; i < PAGE_WORDS; i++)
             block[i] = x = step(x);
         if (fwrite(block, sizeof(block), 1, file) != 1)

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A Linux guest in QEMUs that nobody patched, under TCG, over tcp: ten times there and back while it serves downloads,
-# writes and reads its disk and rewrites its memory; then with other kinds of memory. It checks every word of its own
-# data, each migration is verified, and clients check what they download.
+# writes and reads its disk and rewrites its memory; then with other kinds of memory, and into an image and out of it. It
+# checks every word of its own data, each migration is verified, and clients check what they download.
 # Usage: qemu_linux.sh BUILD_FOLDER [PART...]. Makes a network namespace of its own.
 set -uo pipefail
 if [[ ${IN_NAMESPACE-} != 1 ]]; then
@@ -11,7 +11,7 @@ if [[ ${IN_NAMESPACE-} != 1 ]]; then
     exec env IN_NAMESPACE=1 unshare --net -- bash "$0" "$@"
 fi
 build=$(realpath "$1") parts=("${@:2}")
-[[ ${#parts[@]} -gt 0 ]] || parts=(there_and_back huge numa memfd direct)
+[[ ${#parts[@]} -gt 0 ]] || parts=(there_and_back huge numa memfd direct image)
 cd "$(dirname "$0")/../.." || exit 1
 export PATH=$build/bin:$PATH:/usr/sbin:/sbin
 . tests/guest/lib.sh
@@ -162,6 +162,29 @@ direct()
     with file -blockdev null-co,node-name=zeros,size=$((1 << 30)),read-zeroes=on,cache.direct=on -device virtio-blk-pci,drive=zeros
     check "it was held still for every look" eval \
         'grep "\"event\":\"done\"" "$work/events" | grep -q "\"tracker\":\"[a-zA-Z -]* in QEMU, drained\""'
+}
+
+suspended()
+{
+    tern suspend --qmp "$work/a.qmp" --to "$work/image" --json >"$work/events" 2>&1 || { cat "$work/events" && return 1; }
+    wait "${qemu[a]}"
+}
+
+# Into an image and out of it, while it writes its disk and its memory.
+image()
+{
+    local disk="-drive file=$work/disk,format=raw,if=virtio,cache=writeback"
+    truncate -s 16M "$work/disk"
+    memory=256M append="guest.data=32 guest.rewrite=512 guest.every=100"
+    # shellcheck disable=SC2086
+    check "Linux boots, with a disk" start_qemu a $disk
+    check "it works" wait_until 60 says a 'guest: tick'
+    check "it is suspended, and its QEMU gone" suspended
+    # shellcheck disable=SC2086
+    check "a QEMU waits for it" start_qemu b $disk -incoming defer
+    check "it is resumed" tern resume --qmp "$work/b.qmp" --from "$work/image" --quiet
+    check "it goes on, whole" goes_on a b $(($(tick_field a whole) + 1))
+    end_processes
 }
 
 ip link set lo up

@@ -240,7 +240,7 @@ Test(stranger, all_are_turned_away_and_the_guest_still_moves, .timeout = 120)
     preamble_encode(&lane, junk);
     junk[6] = 99; /* where the version is, in every version */
     send(fd, junk, PREAMBLE_BYTES, MSG_NOSIGNAL);
-    expect_refusal(fd, "source speaks version 99", "destination version 2");
+    expect_refusal(fd, "source speaks version 99", "destination version 3");
 
     fd = dial(port); /* a lane with a wrong token */
     memset(lane.token, 0x77, sizeof(lane.token));

@@ -129,8 +129,15 @@ Test(harvest, head_and_rows_as_text, .timeout = 60)
 
 Test(alone, refused_with_status_2, .timeout = 60)
 {
-    static const char *const arguments[] = {"scan --samples 0", "scan --memory 3M --page-size 2M",
-                                            "harvest --page-size 2M", "scan --lanes 2", "migrate --samples 3"};
+    static const char *const arguments[] = {"scan --samples 0",
+                                            "scan --memory 3M --page-size 2M",
+                                            "harvest --page-size 2M",
+                                            "scan --lanes 2",
+                                            "migrate --samples 3",
+                                            "web --events FILE",
+                                            "web --url http://127.0.0.1/ --peer",
+                                            "web --url http://127.0.0.1/ --plot FILE",
+                                            "web --show FILE --connections 3"};
 
     for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++)
         cr_assert_eq(finish(start(arguments[i])), 2, "%s", arguments[i]);

@@ -75,6 +75,13 @@ Test(played_destination, that_is_active_before_the_commit, .timeout = 60)
     stays(-EPROTO, "ACTIVE");
 }
 
+Test(played_destination, that_tears_down_a_lane_which_is_not_lost, .timeout = 60)
+{
+    open_session();
+    played_send(&played, WIRE_LANE_GONE, wire_put_lane(played.message, 0));
+    stays(-EPROTO, "LANE_GONE");
+}
+
 Test(played_destination, that_has_a_round_which_was_not_sent, .timeout = 60)
 {
     struct wire_round_ack ack = {.round = 1000000};

@@ -93,6 +93,22 @@ Test(played_source, that_prepares_before_the_last_round, .timeout = 60)
     ends(-EPROTO, TERN_OUTCOME_FAILED, "PREPARE");
 }
 
+/* Lanes over tcp are neither given up nor used again. */
+Test(played_source, that_drops_or_readmits_a_lane_which_cannot, .timeout = 60)
+{
+    static const enum wire_type types[] = {WIRE_LANE_DOWN, WIRE_LANE_UP};
+
+    for (int i = 0; i < 2; i++) {
+        char name[16];
+
+        open_session();
+        connect_lanes();
+        played_send(&played, types[i], wire_put_lane(played.message, 0));
+        played_expect_refusal(&played, wire_type_name(types[i], name));
+        ends(-EPROTO, TERN_OUTCOME_FAILED, wire_type_name(types[i], name));
+    }
+}
+
 static void after_the_last_round(enum wire_type type, size_t (*encode)(void))
 {
     uint64_t digest;

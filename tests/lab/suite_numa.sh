@@ -40,6 +40,7 @@ doctor_plans()
     tern doctor --plan --memory 1G --lanes 4
     tern doctor --plan --memory 1G --lanes 4 | grep -E '^  0 +0 +0 +0 +rxe0 +256 MiB$'
     tern doctor --plan --memory 1G --lanes 4 | grep -E '^  1 +1 +1 +1 +rxe1 +256 MiB$'
+    tern doctor --plan --memory 1G --lanes 4 --device rxe1 | grep -E '^  0 +0 +0 +0 +rxe1 +256 MiB$'
     taskset -c 0,3 tern doctor --plan --memory 1G --lanes 4 | grep -E '^  1 +1 +1 +0 +rxe[01] +256 MiB; runs on node 0$'
     tern doctor --plan --json | grep '"plan":{"workers":\[{"worker":0,"lane":0,"node":0,"cpu_node":0,"cpus":"0"'
 }
@@ -116,10 +117,10 @@ check "rail 1 is near node 1" rail_is_near 1
 check "tern doctor knows the host" doctor_knows_the_host
 check "tern doctor --plan" doctor_plans
 make_room
-check --time 90 "workers and pages keep to their nodes, over TCP" criterion test_numa
+check --time 90 "workers and pages keep to their nodes, over TCP" criterion test_numa --filter 'numa/*'
 make_room
 export TERN_TEST_TRANSPORT=verbs TERN_TEST_HOST=$TERN_LAB_SELF
-check --time 120 "and over RDMA" criterion test_numa
+check --time 120 "and over RDMA, each lane on the rail of the plan" criterion test_numa
 make_room
 check --time 60 "the command places a guest" command_places_a_guest
 check --time 60 "a QEMU's memory is placed" qemu_memory_is_placed prealloc=off 1

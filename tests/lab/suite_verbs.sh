@@ -33,6 +33,8 @@ perf_bw()
     grep -q '"lanes":3.*"size_bytes":65536.*"writes":200,' "$TERN_LAB_OUT/perf.server.json"
     perf_over_verbs bw -s 4096 --scattered -n 1000 --repeat 1 -t 16 -d rxe0
     perf_over_verbs bw -s 3M -n 5 --repeat 1 --memory 16M # cut into several writes
+    perf_over_verbs bw --read -q 3 -s 64K -n 100 --repeat 2 --memory 8M
+    grep -q '"operation":"read","size_bytes":65536.*"reads":200,' "$TERN_LAB_OUT/perf.server.json"
 }
 
 perf_lat()
@@ -40,6 +42,8 @@ perf_lat()
     perf_over_verbs lat -n 100
     grep -q '"until":"completion"' "$TERN_LAB_OUT/perf.server.json"
     perf_over_verbs lat -n 100 --until answer
+    perf_over_verbs lat -n 100 --read
+    grep -q '"operation":"read","until":"completion".*"reads":100,' "$TERN_LAB_OUT/perf.server.json"
 }
 
 perf_register()
@@ -76,7 +80,7 @@ sparse()
 
 # Before Linux 6.2 memory that the synchronous userfaultfd tracker is to protect is pinned before, all of it.
 pins_what_is_used=$([[ $TERN_LAB_KERNEL = 6.1 ]] && echo 0 || echo 1)
-plan $((10 + pins_what_is_used))
+plan $((11 + pins_what_is_used))
 [[ $pins_what_is_used = 0 ]] || check --time 60 "a sparse guest costs what it uses, on both sides" sparse
 check --time 60 "and through rings, nothing of it is registered" sparse --register ring
 check --time 400 "migrations over verbs and IPv4" over_verbs "$TERN_LAB_SELF" test_migration
@@ -89,4 +93,5 @@ check --time 60 "a VMM that cannot keep its pages" over_verbs "$TERN_LAB_SELF" t
     --filter 'callback/inhibit_discards_at_the_source'
 check --time 60 "tern-perf bw over verbs" perf_bw
 check --time 60 "tern-perf lat over verbs" perf_lat
+check --time 60 "tern-perf reads what its server has" over_verbs "$TERN_LAB_SELF" test_perf_read
 check --time 60 "tern-perf register" perf_register

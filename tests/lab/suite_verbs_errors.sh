@@ -55,8 +55,9 @@ none()
     criterion test_verbs_hosts --filter 'none/*'
 }
 
-plan 9
+plan 10
 check --time 120 "GIDs, tokens and lanes" criterion test_verbs_link
+check --time 120 "reads, and memory that is not exposed for them" criterion test_verbs_read
 check --time 120 "registration, completions and teardown" criterion test_verbs_memory
 check --time 200 "rings where memory is not registered" criterion test_verbs_ring
 check --time 120 "a source that dies, a migration that ends" criterion test_verbs_end

@@ -81,11 +81,12 @@ ticks_go_on()
 
 # noxsave: QEMU's emulated SVM does not intercept XSETBV, so KVM's CPUID is stale and Linux complains of it.
 if [[ $TERN_LAB_HOST = a ]]; then
-    plan 13
+    plan 14
     tests/guest/make_initrd "$initrd" build/tests/guest_work
     check "a bystander" bystander
     check --time 90 "the VMM" build/tests/test_vmm
     check --time 90 "KVM's trackers see exactly what was written" build/tests/test_kvm_trackers
+    check --time 120 "a guest goes into an image and comes back" build/tests/test_vmm_suspend --filter vmm_suspend/with_the_dirty_log
     lab_meet programs 200
     check "a payload guest runs" vm_up payload run --memory 256M --low-memory 128M --dirty-rate 1000
     lab_meet payload 60

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* For tests of the tcp lanes: a destination behind a real listener, its guest memory between guards. */
+/* For tests of the tcp lanes: a destination behind a real listener, its guest memory between guards; and who comes to
+ * it, a source or a hand-made lane. */
 #ifndef TESTS_UNIT_TCP_FAR_H
 #define TESTS_UNIT_TCP_FAR_H
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +16,8 @@
 #include "transport/link.h"
 #include "transport/listener.h"
 #include "transport/preamble.h"
+#include "transport/tcp/frame.h"
+#include "transport/tcp/tcp.h"
 
 #define MIB        (1ull << 20)
 #define LENGTH     (2 * MIB)
@@ -50,7 +54,7 @@ static inline void on_stranger(void *opaque, int fd, const struct tern_error *er
     (void)opaque, (void)fd, (void)error;
 }
 
-static inline void far_open(struct far *far)
+static inline void far_open_with(struct far *far, const struct link_options *with)
 {
     struct listener_handler handler = {on_connection, on_stranger, far};
     struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -62,11 +66,16 @@ static inline void far_open(struct far *far)
     memset(far->all, PATTERN, ALL);
     far->regions[0] = far->all + GUARD;
     far->regions[3] = far->regions[0] + LENGTH + GUARD;
-    cr_assert_eq(link_tcp.destination_open(&options, (struct sockaddr *)&local, token, &port, &far->link, NULL), 0);
+    cr_assert_eq(link_tcp.destination_open(with, (struct sockaddr *)&local, token, &port, &far->link, NULL), 0);
     cr_assert_eq(port, 0);
     cr_assert_eq(link_tcp.destination_expose(far->link, 0, far->regions[0], LENGTH, NULL), 0);
     cr_assert_eq(link_tcp.destination_expose(far->link, 3, far->regions[3], LENGTH, NULL), 0);
     cr_assert_eq(listener_create("127.0.0.1", 0, &handler, &far->listener, NULL), 0);
+}
+
+static inline void far_open(struct far *far)
+{
+    far_open_with(far, &options);
 }
 
 static inline void far_close(struct far *far)
@@ -97,6 +106,89 @@ static inline int dial_lane(const struct far *far, uint32_t lane, const uint8_t 
     preamble_encode(&preamble, bytes);
     cr_assert_eq(send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL), sizeof(bytes));
     return fd;
+}
+
+static inline int open_lane(const struct far *far, uint32_t lane)
+{
+    int fd = dial_lane(far, lane, token);
+    uint8_t answer;
+
+    cr_assert_eq(recv(fd, &answer, 1, 0), 1);
+    cr_assert_eq(answer, PREAMBLE_ACCEPTED);
+    return fd;
+}
+
+static inline void all_connected(struct far *far)
+{
+    struct tern_error error = {0};
+
+    cr_assert_eq(link_tcp.wait_lanes(far->link, &error), 0, "%s", error.message);
+}
+
+/* The other lane connects too, and stays silent. */
+static inline int open_one_lane(struct far *far, uint32_t lane)
+{
+    int fd = open_lane(far, lane);
+
+    far->other_lane = open_lane(far, !lane);
+    all_connected(far);
+    return fd;
+}
+
+static inline void put_frame(int fd, struct frame frame, const void *payload, size_t n)
+{
+    uint8_t bytes[FRAME_BYTES];
+
+    frame_encode(&frame, bytes);
+    cr_assert_eq(send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL), sizeof(bytes));
+    if (n)
+        cr_assert_eq(send(fd, payload, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+static inline void closed(int fd)
+{
+    uint8_t byte;
+    ssize_t n = recv(fd, &byte, 1, 0);
+
+    cr_assert(n == 0 || (n < 0 && errno == ECONNRESET), "%zd", n);
+    close(fd);
+}
+
+/* ---- a source; its regions 0 and 3 are near, one after the other ---- */
+
+static inline struct link_source *open_source(const struct far *far, const struct link_options *with, uint8_t *near)
+{
+    struct sockaddr_in peer = {
+        .sin_family = AF_INET, .sin_port = htons(listener_port(far->listener)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct link_source *source;
+    struct tern_error error = {0};
+
+    cr_assert_eq(link_tcp.source_open(with, (struct sockaddr *)&peer, token, &source, &error), 0, "%s", error.message);
+    cr_assert_eq(link_tcp.source_add(source, 0, near, LENGTH, NULL), 0);
+    cr_assert_eq(link_tcp.source_add(source, 3, near + LENGTH, LENGTH, NULL), 0);
+    cr_assert_eq(link_tcp.wait_lanes(far->link, &error), 0, "%s", error.message);
+    return source;
+}
+
+static inline void post_whole(struct link_source *source, uint32_t lane, struct link_run run)
+{
+    struct tern_error error = {0};
+    int n;
+
+    while ((n = link_tcp.post(source, lane, &run, 1, &error)) == 0)
+        cr_assert_eq(link_tcp.wait(source, lane, LINK_WAIT_ROOM, PATIENT_MS, &error), 0, "%s", error.message);
+    cr_assert_eq(n, 1, "%s", error.message);
+}
+
+static inline void fence_and_wait(struct link_source *source, struct far *far, uint32_t round)
+{
+    struct tern_error error = {0};
+
+    for (uint32_t lane = 0; lane < 2; lane++) {
+        cr_assert_eq(link_tcp.fence(source, lane, round, &error), 0, "%s", error.message);
+        cr_assert_eq(link_tcp.wait(source, lane, LINK_WAIT_DRAINED, PATIENT_MS, &error), 0, "%s", error.message);
+    }
+    cr_assert_eq(link_tcp.wait_fence(far->link, round, PATIENT_MS, &error), 0, "%s", error.message);
 }
 
 #endif

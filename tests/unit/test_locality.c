@@ -44,7 +44,7 @@ Test(locality, units_go_to_the_workers_of_their_node, .timeout = 10)
         unit_node[i] = i < 500 ? 7 : i < 1500 ? 3 : i < 2900 ? 0 : 5; /* 5 is no node of this host any more */
     cr_assert_eq(locality_lanes(&locality, 2), 3);
     cr_assert_eq(locality_lanes(NULL, 4), 4);
-    locality_plan(&locality, 3);
+    locality_plan(&locality, 3, NULL, 0);
     cr_assert_eq(unit_group[0], 2);
     cr_assert_eq(unit_group[499], 2);
     cr_assert_eq(unit_group[500], 1);
@@ -59,9 +59,25 @@ Test(locality, with_one_lane_one_group_has_all, .timeout = 10)
     make();
     for (uint32_t i = 0; i < MANY; i++)
         unit_node[i] = (uint8_t[]){0, 3, 7}[i % 3];
-    locality_plan(&locality, 1);
+    locality_plan(&locality, 1, NULL, 0);
     for (uint32_t i = 0; i < MANY; i++)
         cr_assert_eq(unit_group[i], locality.plan.workers[0].node);
+}
+
+/* Two lanes a node; the devices of this host say where they are. */
+Test(locality, the_plan_has_the_rails_near_the_nodes, .timeout = 10)
+{
+    static const char *const rails[] = {"far", "near3", "near0"};
+
+    make();
+    locality.topology.devices[0] = (struct topology_device){"near0", "", true, 0};
+    locality.topology.devices[1] = (struct topology_device){"near3", "", false, 7}; /* a network card of that name */
+    locality.topology.devices[2] = (struct topology_device){"near3", "", true, 3};
+    locality.topology.n_devices = 3;
+    locality_plan(&locality, 6, rails, 3);
+    for (uint32_t i = 0; i < 6; i++)
+        cr_assert_eq(locality.plan.workers[i].rail, 2 - (int)i / 2, "lane %u rides %s", i,
+                     rails[locality.plan.workers[i].rail]);
 }
 
 Test(locality, runs_stay_in_their_regions, .timeout = 10)

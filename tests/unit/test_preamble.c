@@ -55,7 +55,7 @@ Test(preamble, what_is_put_is_got)
 Test(preamble, places_on_the_wire)
 {
     static const uint8_t expected[PREAMBLE_BYTES] = {
-        'T',  'E',  'R',  'N',  2,    0,    2,    0,    0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87,
+        'T',  'E',  'R',  'N',  2,    0,    3,    0,    0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87,
         0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f, 4,    3,    2,    1,    0x0d, 0x0c, 0x0b, 0x0a,
     };
     struct preamble in = a_lane();
@@ -93,7 +93,7 @@ Test(preamble, another_version_is_told_with_both)
     bytes[60] = 1;
     cr_assert_eq(refused(&error), -EPROTONOSUPPORT);
     cr_assert_not_null(strstr(error.message, "version 12345"), "%s", error.message);
-    cr_assert_not_null(strstr(error.message, "version 2"), "%s", error.message);
+    cr_assert_not_null(strstr(error.message, "version 3"), "%s", error.message);
     cr_assert_gt(strlen(error.hint), 0);
 }
 

@@ -43,7 +43,15 @@ static int nice_of(pid_t tid)
     return getpriority(PRIO_PROCESS, (id_t)tid);
 }
 
-Test(priority, threads_made_later_are_lowered_and_all_come_back, .timeout = 20)
+/* Whatever the tests were started with. */
+static void at_nice_0(void)
+{
+    cr_assert_eq(setpriority(PRIO_PROCESS, 0, 0), 0);
+}
+
+TestSuite(priority, .init = at_nice_0, .timeout = 20);
+
+Test(priority, threads_made_later_are_lowered_and_all_come_back)
 {
     struct other before, after;
 
@@ -57,11 +65,15 @@ Test(priority, threads_made_later_are_lowered_and_all_come_back, .timeout = 20)
     cr_assert_eq(nice_of(before.tid), 0);
     cr_assert_eq(nice_of(gettid()), 0);
     cr_assert_eq(nice_of(after.tid), 0);
+    priority_lower_all(15);
+    cr_assert_eq(nice_of(before.tid), 15);
+    cr_assert_eq(nice_of(gettid()), 15);
+    cr_assert_eq(nice_of(after.tid), 15);
     end(&before);
     end(&after);
 }
 
-Test(priority, what_could_not_be_taken_back_is_not_done, .timeout = 20)
+Test(priority, what_could_not_be_taken_back_is_not_done)
 {
     struct rlimit none = {0, 0};
 
@@ -71,7 +83,7 @@ Test(priority, what_could_not_be_taken_back_is_not_done, .timeout = 20)
     cr_assert_eq(nice_of(gettid()), 0);
 }
 
-Test(priority, who_was_started_nice_stays_so, .timeout = 20)
+Test(priority, who_was_started_nice_stays_so)
 {
     cr_assert_eq(setpriority(PRIO_PROCESS, 0, 5), 0);
     cr_assert_not(priority_lower(15));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tools/common/report.h"
+#include "transport/clock.h"
 
 static const char *const ledger_members[] = {"stop_ms",  "last_scan_ms", "last_write_ms", "fence_ms",
                                              "state_ms", "commit_ms",    "activate_ms"};
@@ -110,6 +111,21 @@ Test(report, events_say_what_they_are, .timeout = 10)
     json_object_put(object);
 }
 
+Test(report, every_line_says_when_it_was, .timeout = 10)
+{
+    struct tern_event event = {.kind = TERN_EVENT_PHASE};
+    struct tern_error error = {.code = -EIO};
+    double before_ms = (double)clock_wall_ns() / 1e6 - 0.001;
+    struct json_object *lines[] = {json_of_event(&event), json_of_error(&error), json_of_done(true, NULL)};
+    double after_ms = (double)clock_wall_ns() / 1e6 + 0.001;
+
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        cr_assert(json_member_double(lines[i], "time_ms") >= before_ms, "line %zu", i);
+        cr_assert(json_member_double(lines[i], "time_ms") <= after_ms, "line %zu", i);
+        json_object_put(lines[i]);
+    }
+}
+
 Test(report, an_error_comes_back_whole, .timeout = 10)
 {
     struct tern_error error = {
@@ -134,7 +150,7 @@ Test(report, numa_nodes_and_workers, .timeout = 10)
 
     result.nodes[0] = (struct tern_node_pages){0, 1024};
     result.nodes[1] = (struct tern_node_pages){3, 5};
-    result.workers[0] = (struct tern_worker){.lane = 0, .node = 3, .pages_sent = 17, .away_pages = 2};
+    result.workers[0] = (struct tern_worker){.lane = 0, .node = 3, .rail = "rxe1", .pages_sent = 17, .away_pages = 2};
     object = json_of_result(&result);
     cr_assert(json_object_object_get_ex(object, "numa", &numa));
     cr_assert(json_object_object_get_ex(numa, "nodes", &nodes) && json_object_array_length(nodes) == 2);
@@ -145,6 +161,7 @@ Test(report, numa_nodes_and_workers, .timeout = 10)
     cr_assert_eq(json_member_number(workers, "node"), 3);
     cr_assert_eq(json_member_number(workers, "pages_sent"), 17);
     cr_assert_eq(json_member_number(workers, "away_pages"), 2);
+    cr_assert_str_eq(json_member_text(workers, "rail"), "rxe1");
     cr_assert_not(json_member_flag(numa, "sampled"));
     cr_assert_str_eq(report_nodes(&result, text, sizeof(text)), "node 0: 1,024 pages, node 3: 5 pages");
     result.nodes_sampled = true;

@@ -7,53 +7,6 @@
 #include <string.h>
 
 #include "tests/unit/tcp_far.h"
-#include "transport/tcp/frame.h"
-
-static int open_lane(const struct far *far, uint32_t lane)
-{
-    int fd = dial_lane(far, lane, token);
-    uint8_t answer;
-
-    cr_assert_eq(recv(fd, &answer, 1, 0), 1);
-    cr_assert_eq(answer, PREAMBLE_ACCEPTED);
-    return fd;
-}
-
-static void all_connected(struct far *far)
-{
-    struct tern_error error = {0};
-
-    cr_assert_eq(link_tcp.wait_lanes(far->link, &error), 0, "%s", error.message);
-}
-
-/* The other lane connects too, and stays silent. */
-static int open_one_lane(struct far *far, uint32_t lane)
-{
-    int fd = open_lane(far, lane);
-
-    far->other_lane = open_lane(far, !lane);
-    all_connected(far);
-    return fd;
-}
-
-static void put_frame(int fd, struct frame frame, const void *payload, size_t n)
-{
-    uint8_t bytes[FRAME_BYTES];
-
-    frame_encode(&frame, bytes);
-    cr_assert_eq(send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL), sizeof(bytes));
-    if (n)
-        cr_assert_eq(send(fd, payload, n, MSG_NOSIGNAL), (ssize_t)n);
-}
-
-static void closed(int fd)
-{
-    uint8_t byte;
-    ssize_t n = recv(fd, &byte, 1, 0);
-
-    cr_assert(n == 0 || (n < 0 && errno == ECONNRESET), "%zd", n);
-    close(fd);
-}
 
 /* ---- malformed frames ---- */
 

@@ -6,42 +6,6 @@
 
 #include "tests/unit/tcp_far.h"
 
-static struct link_source *open_source(const struct far *far, uint8_t *near)
-{
-    struct sockaddr_in peer = {
-        .sin_family = AF_INET, .sin_port = htons(listener_port(far->listener)), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    struct link_source *source;
-    struct tern_error error = {0};
-
-    cr_assert_eq(link_tcp.source_open(&options, (struct sockaddr *)&peer, token, &source, &error), 0, "%s",
-                 error.message);
-    cr_assert_eq(link_tcp.source_add(source, 0, near, LENGTH, NULL), 0);
-    cr_assert_eq(link_tcp.source_add(source, 3, near + LENGTH, LENGTH, NULL), 0);
-    cr_assert_eq(link_tcp.wait_lanes(far->link, &error), 0, "%s", error.message);
-    return source;
-}
-
-static void post_whole(struct link_source *source, uint32_t lane, struct link_run run)
-{
-    struct tern_error error = {0};
-    int n;
-
-    while ((n = link_tcp.post(source, lane, &run, 1, &error)) == 0)
-        cr_assert_eq(link_tcp.wait(source, lane, LINK_WAIT_ROOM, PATIENT_MS, &error), 0, "%s", error.message);
-    cr_assert_eq(n, 1, "%s", error.message);
-}
-
-static void fence_and_wait(struct link_source *source, struct far *far, uint32_t round)
-{
-    struct tern_error error = {0};
-
-    for (uint32_t lane = 0; lane < 2; lane++) {
-        cr_assert_eq(link_tcp.fence(source, lane, round, &error), 0, "%s", error.message);
-        cr_assert_eq(link_tcp.wait(source, lane, LINK_WAIT_DRAINED, PATIENT_MS, &error), 0, "%s", error.message);
-    }
-    cr_assert_eq(link_tcp.wait_fence(far->link, round, PATIENT_MS, &error), 0, "%s", error.message);
-}
-
 Test(tcp_link, every_byte_in_its_place_and_no_other, .timeout = 60)
 {
     uint8_t *near = malloc(2 * LENGTH), *expected = malloc(ALL);
@@ -51,7 +15,7 @@ Test(tcp_link, every_byte_in_its_place_and_no_other, .timeout = 60)
     srand(1);
     memset(expected, PATTERN, ALL);
     far_open(&far);
-    source = open_source(&far, near);
+    source = open_source(&far, &options, near);
     for (uint32_t round = 1; round <= 3; round++) {
         for (uint64_t i = 0; i < 2 * LENGTH; i++)
             near[i] = (uint8_t)rand();
@@ -84,7 +48,7 @@ Test(tcp_link, more_than_a_full_socket, .timeout = 60)
     for (uint64_t i = 0; i < 2 * LENGTH; i++)
         near[i] = (uint8_t)rand();
     far_open(&far);
-    source = open_source(&far, near);
+    source = open_source(&far, &options, near);
     for (int i = 0; i < 60; i++) {
         post_whole(source, 0, (struct link_run){0, 0, LENGTH});
         post_whole(source, 1, (struct link_run){3, (uint64_t)i, LENGTH - (uint64_t)i});
@@ -110,7 +74,7 @@ Test(tcp_link, runs_outside_are_not_sent, .timeout = 60)
     struct far far;
 
     far_open(&far);
-    source = open_source(&far, near);
+    source = open_source(&far, &options, near);
     for (size_t i = 0; i < sizeof(outside) / sizeof(*outside); i++) {
         struct tern_error error = {0};
 
@@ -134,7 +98,7 @@ Test(tcp_link, fences_aborts_and_teardown, .timeout = 60)
     struct far far;
 
     far_open(&far);
-    source = open_source(&far, near);
+    source = open_source(&far, &options, near);
     cr_assert_eq(link_tcp.fence(source, 0, 1, NULL), 0);
     cr_assert_eq(link_tcp.wait_fence(far.link, 1, 50, NULL), -ETIMEDOUT);
     cr_assert_eq(link_tcp.fence(source, 1, 1, NULL), 0);

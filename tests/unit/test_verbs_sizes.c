@@ -79,16 +79,40 @@ Test(limits, the_queue_is_as_deep_as_device_and_completions_go)
     cr_assert_eq(verbs_depth_for(&attr, 1), 4);
 }
 
-Test(limits, on_demand_paging_must_serve_writes)
+Test(limits, on_demand_paging_must_serve_what_a_link_does)
 {
     struct ibv_device_attr_ex attr = {0};
 
-    cr_assert(!verbs_has_odp(&attr));
+    cr_assert(!verbs_has_odp(&attr, LINK_WRITE));
     attr.odp_caps.general_caps = IBV_ODP_SUPPORT;
     attr.odp_caps.per_transport_caps.rc_odp_caps = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_READ;
-    cr_assert(!verbs_has_odp(&attr));
-    attr.odp_caps.per_transport_caps.rc_odp_caps |= IBV_ODP_SUPPORT_WRITE;
-    cr_assert(verbs_has_odp(&attr));
+    cr_assert(!verbs_has_odp(&attr, LINK_WRITE));
+    cr_assert(verbs_has_odp(&attr, LINK_READ));
+    attr.odp_caps.per_transport_caps.rc_odp_caps = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE;
+    cr_assert(verbs_has_odp(&attr, LINK_WRITE));
+    cr_assert(!verbs_has_odp(&attr, LINK_READ));
+}
+
+/* ---- rights ---- */
+
+Test(operation, memory_is_open_to_it_alone)
+{
+    cr_assert_eq(verbs_far_access(LINK_WRITE), IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+    cr_assert_eq(verbs_far_access(LINK_READ), IBV_ACCESS_REMOTE_READ);
+    cr_assert_eq(verbs_near_access(LINK_WRITE), 0);
+    cr_assert_eq(verbs_near_access(LINK_READ), IBV_ACCESS_LOCAL_WRITE);
+}
+
+Test(operation, reads_go_through_no_ring)
+{
+    struct link_options options = {.registration = LINK_REGISTER_RING};
+    struct tern_error error = {0};
+
+    cr_assert_eq(verbs_operation_check(&options, &error), 0);
+    options.operation = LINK_READ;
+    cr_assert_eq(verbs_operation_check(&options, &error), -EINVAL);
+    cr_assert(verbs_wants_ring(LINK_WRITE, LINK_REGISTER_AUTO) && verbs_wants_ring(LINK_WRITE, LINK_REGISTER_RING));
+    cr_assert(!verbs_wants_ring(LINK_WRITE, LINK_REGISTER_PIN) && !verbs_wants_ring(LINK_READ, LINK_REGISTER_AUTO));
 }
 
 Test(limits, rings_take_a_quarter_of_what_may_be_locked)
@@ -230,20 +254,30 @@ static const struct verbs_sample *choose(const struct verbs_sample *samples, uin
 
 Test(tune, the_best_rate_wins_and_near_it_the_least_under_way)
 {
-    const struct verbs_sample sizes[] = {{64 * KIB, 128, 100 * MIB, 2000},
-                                         {256 * KIB, 128, 100 * MIB, 1000},
-                                         {MIB, 128, 100 * MIB, 980},
-                                         {256 * KIB, 16, 100 * MIB, 1040},
-                                         {256 * KIB, 64, 100 * MIB, 990}};
+    const struct verbs_sample sizes[] = {{64 * KIB, 128, 100 * MIB, 2000, 32},
+                                         {256 * KIB, 128, 100 * MIB, 1000, 32},
+                                         {MIB, 128, 100 * MIB, 980, 32},
+                                         {256 * KIB, 16, 100 * MIB, 1040, 32},
+                                         {256 * KIB, 64, 100 * MIB, 990, 32}};
 
     cr_assert_eq(choose(sizes, 3), &sizes[1], "2 %% less than the best, with a quarter of the bytes under way");
     cr_assert_eq(choose(sizes, 5), &sizes[4], "16 are 6 %% too slow, 64 are enough");
     cr_assert_eq(choose(sizes, 1), &sizes[0]);
 }
 
+Test(tune, of_equal_ones_that_with_the_fewest_completions_wins)
+{
+    const struct verbs_sample samples[] = {{256 * KIB, 32, 100 * MIB, 1000, 8},
+                                           {256 * KIB, 32, 98 * MIB, 1000, 16}, /* near the best */
+                                           {256 * KIB, 32, 99 * MIB, 1000, 4},
+                                           {256 * KIB, 32, 80 * MIB, 1000, 32}}; /* room comes too late */
+
+    cr_assert_eq(choose(samples, 4), &samples[1]);
+}
+
 Test(tune, nothing_measured_is_no_choice)
 {
-    const struct verbs_sample still = {64 * KIB, 128, MIB, 0};
+    const struct verbs_sample still = {64 * KIB, 128, MIB, 0, 32};
 
     cr_assert_null(choose(NULL, 0));
     cr_assert_null(choose(&still, 1));

@@ -28,6 +28,7 @@ static struct {
     pthread_t thread;
     int status;
     atomic_bool receive;
+    enum vm_process_start start;
     atomic_bool runs;
     atomic_bool cancelled;
     atomic_bool proceed; /* the fake migration may end, as outcome says */
@@ -136,6 +137,11 @@ static int fake_run(struct tern_result *result, struct tern_error *error)
     case TERN_OUTCOME_MIGRATED:
         atomic_store(&bench.runs, atomic_load(&bench.receive));
         return 0;
+    case TERN_OUTCOME_SUSPENDED:
+        atomic_store(&bench.runs, false);
+        return 0;
+    case TERN_OUTCOME_RESUMED:
+        return 0;
     case TERN_OUTCOME_IN_DOUBT:
         atomic_store(&bench.runs, false);
         return error_set(error, -EINPROGRESS, NULL, "the peer is gone");
@@ -196,21 +202,98 @@ static void destination_destroy(struct tern_destination *destination)
     (void)destination;
 }
 
-static const struct engine_ops engine = {options_init,       source_create,      source_run,       source_cancel,
-                                         source_destroy,     destination_create, destination_port, destination_run,
-                                         destination_cancel, destination_destroy};
+static int suspend_create(const struct tern_vm *vm, const char *path, const struct tern_options *options,
+                          struct tern_suspend **out, struct tern_error *error)
+{
+    (void)vm;
+    bench.options = *options;
+    *out = (struct tern_suspend *)&bench;
+    return strcmp(path, "/full") ? 0 : error_set(error, -ENOSPC, NULL, "no room");
+}
+
+static int suspend_run(struct tern_suspend *suspend, struct tern_result *result, struct tern_error *error)
+{
+    (void)suspend;
+    return fake_run(result, error);
+}
+
+static void suspend_cancel(struct tern_suspend *suspend)
+{
+    (void)suspend;
+    atomic_store(&bench.cancelled, true);
+}
+
+static void suspend_destroy(struct tern_suspend *suspend)
+{
+    (void)suspend;
+}
+
+static int resume_create(const struct tern_vm *vm, const char *path, const struct tern_options *options,
+                         struct tern_resume **out, struct tern_error *error)
+{
+    (void)vm;
+    (void)path;
+    (void)error;
+    bench.options = *options;
+    *out = (struct tern_resume *)&bench;
+    return 0;
+}
+
+/* Its guest runs at once, and the rest of its memory is read until the test says so. */
+static int resume_run(struct tern_resume *resume, struct tern_result *result, struct tern_error *error)
+{
+    struct tern_event event = {.kind = TERN_EVENT_PHASE, .phase = TERN_PHASE_ACTIVATE};
+
+    (void)resume;
+    atomic_store(&bench.runs, true);
+    bench.options.on_event(bench.options.event_opaque, &event);
+    return fake_run(result, error);
+}
+
+static void resume_cancel(struct tern_resume *resume)
+{
+    (void)resume;
+    atomic_store(&bench.cancelled, true);
+}
+
+static void resume_destroy(struct tern_resume *resume)
+{
+    (void)resume;
+}
+
+static const struct engine_ops engine = {
+    .options_init = options_init,
+    .source_create = source_create,
+    .source_run = source_run,
+    .source_cancel = source_cancel,
+    .source_destroy = source_destroy,
+    .destination_create = destination_create,
+    .destination_port = destination_port,
+    .destination_run = destination_run,
+    .destination_cancel = destination_cancel,
+    .destination_destroy = destination_destroy,
+    .suspend_create = suspend_create,
+    .suspend_run = suspend_run,
+    .suspend_cancel = suspend_cancel,
+    .suspend_destroy = suspend_destroy,
+    .resume_create = resume_create,
+    .resume_run = resume_run,
+    .resume_cancel = resume_cancel,
+    .resume_destroy = resume_destroy,
+};
 
 static void *run(void *unused)
 {
     (void)unused;
-    bench.status = vm_process_run(bench.process, atomic_load(&bench.receive));
+    bench.status = vm_process_run(bench.process, bench.start);
     vm_process_destroy(bench.process);
     return NULL;
 }
 
-static void start(bool receive)
+static void start_as(enum vm_process_start how)
 {
     struct tern_error error = {0};
+    bool receive = how != VM_PROCESS_RUN;
 
     strcpy(bench.folder, "/tmp/tern-test.XXXXXX");
     cr_assert_not_null(mkdtemp(bench.folder));
@@ -218,11 +301,17 @@ static void start(bool receive)
     cli_values_init(&bench.values);
     bench.values.control = bench.path;
     bench.values.quiet = true;
+    bench.start = how;
     atomic_store(&bench.receive, receive);
     atomic_store(&bench.runs, !receive);
     cr_assert_eq(vm_process_create(&bench.values, &engine, &bench.process, &error), 0, "%s", error.message);
     vm_process_set_guest(bench.process, &guest_ops, NULL, "fake");
     cr_assert_eq(pthread_create(&bench.thread, NULL, run, NULL), 0);
+}
+
+static void start(bool receive)
+{
+    start_as(receive ? VM_PROCESS_RECEIVE : VM_PROCESS_RUN);
 }
 
 /* The process has ended with this status and left nothing behind. */
@@ -267,18 +356,23 @@ static void resolve(const char *owner)
     json_object_put(done);
 }
 
-static struct request migrate(const char *more)
+static struct request begin(const char *command, const char *text)
 {
-    char text[256];
-    struct json_object *members;
+    struct json_object *members = json_tokener_parse(text);
     struct request request;
     struct tern_error error = {0};
 
-    snprintf(text, sizeof(text), "{\"to\":\"there:99\"%s}", more);
-    members = json_tokener_parse(text);
-    cr_assert_eq(request_open(bench.path, "migrate", members, &request, &error), 0, "%s", error.message);
+    cr_assert_eq(request_open(bench.path, command, members, &request, &error), 0, "%s", error.message);
     json_object_put(members);
     return request;
+}
+
+static struct request migrate(const char *more)
+{
+    char text[256];
+
+    snprintf(text, sizeof(text), "{\"to\":\"there:99\"%s}", more);
+    return begin("migrate", text);
 }
 
 static void await(atomic_bool *flag, bool value)
@@ -596,4 +690,90 @@ Test(vm_process, the_guests_own_end_ends_it, .timeout = 30)
     expect("status", "active", NULL);
     vm_process_guest_ended(bench.process, &failure);
     expect_end(1);
+}
+
+Test(vm_process, suspended_it_ends_and_is_gone_when_told, .timeout = 30)
+{
+    struct request request;
+    struct json_object *done;
+    unsigned seen[4] = {0};
+
+    start(false);
+    expect("suspend", NULL, "option --to FILE is missing");
+    expect("pause", "paused", NULL);
+    request = begin("suspend", "{\"to\":\"/img\"}");
+    done = follow(&request, seen);
+    cr_assert_not(json_member_flag(done, "ok"), "a paused guest was suspended");
+    json_object_put(done);
+    expect("cont", "active", NULL);
+    request = begin("suspend", "{\"to\":\"/img\",\"downtime-limit\":\"7ms\"}");
+    await(&bench.under_way, true);
+    cr_assert_eq(bench.options.downtime_limit_ns, 7000000);
+    expect("pause", NULL, "cannot pause: the guest is being suspended (active)");
+    expect("migrate", NULL, "cannot migrate: the guest is being suspended (active)");
+    atomic_store(&bench.outcome, TERN_OUTCOME_SUSPENDED);
+    atomic_store(&bench.proceed, true);
+    done = follow(&request, seen);
+    cr_assert(json_member_flag(done, "ok"));
+    cr_assert_str_eq(json_member_text(done, "outcome"), "suspended");
+    cr_assert_str_eq(json_member_text(done, "state"), "suspended");
+    cr_assert_eq(access(bench.path, F_OK), -1, "told before the socket was gone");
+    json_object_put(done);
+    expect_end(0);
+}
+
+Test(vm_process, a_client_that_goes_away_cancels_its_suspend, .timeout = 30)
+{
+    struct request request;
+
+    start(false);
+    request = begin("suspend", "{\"to\":\"/img\"}");
+    await(&bench.under_way, true);
+    request_close(&request);
+    await(&bench.cancelled, true);
+    await(&bench.under_way, false);
+    expect("status", "active", NULL);
+    quit(0);
+}
+
+/* It runs before all of it is there: pause and cont are as ever, what needs a job waits. */
+Test(vm_process, resumed_it_is_active_and_jobs_wait, .timeout = 30)
+{
+    struct request request;
+    struct json_object *done;
+    unsigned seen[4] = {0};
+
+    start_as(VM_PROCESS_RESUME);
+    await(&bench.under_way, true);
+    expect("status", "active", NULL);
+    expect("pause", "paused", NULL);
+    expect("status", "paused", NULL);
+    expect("cont", "active", NULL);
+    expect("cancel", NULL, "nothing to cancel: no migration is under way, the guest is active");
+    request = begin("verify", "{}");
+    atomic_store(&bench.outcome, TERN_OUTCOME_RESUMED);
+    expect("status", "active", NULL); /* so the verification waits by now */
+    atomic_store(&bench.proceed, true);
+    done = follow(&request, seen);
+    cr_assert(json_member_flag(done, "ok"));
+    cr_assert_eq(json_member_number(done, "pages"), 9);
+    json_object_put(done);
+    expect("status", "active", NULL);
+    quit(0);
+}
+
+Test(vm_process, a_resume_that_fails_ends_it, .timeout = 30)
+{
+    start_as(VM_PROCESS_RESUME);
+    await(&bench.under_way, true);
+    atomic_store(&bench.outcome, TERN_OUTCOME_FAILED);
+    atomic_store(&bench.proceed, true);
+    expect_end(1);
+}
+
+Test(vm_process, quitting_ends_a_resume, .timeout = 30)
+{
+    start_as(VM_PROCESS_RESUME);
+    await(&bench.under_way, true);
+    quit(0);
 }

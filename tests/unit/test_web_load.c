@@ -188,10 +188,35 @@ Test(web_load, silence_in_the_middle_of_a_body_is_measured, .timeout = 20)
     struct server *server = start((struct server){.pause_at = 2, .pause_ms = 250});
     struct web_load *load = load_it(server, 600);
     struct web_client_report *client = &load->clients[0];
+    bool is_listed = false;
 
     cr_assert_geq(client->silence_ns, 240000000);
     cr_assert_geq(client->silence_end_ns, client->silence_ns);
     cr_assert_gt(client->bodies, 1);
+    for (size_t i = 0; i < client->n_silences; i++)
+        is_listed |= client->silences[i].end_ns - client->silences[i].begin_ns == client->silence_ns &&
+                     client->silences[i].end_ns == client->silence_end_ns;
+    cr_assert(is_listed);
+    end(server, load);
+}
+
+Test(web_load, connections_are_listed, .timeout = 20)
+{
+    struct server *server = start((struct server){.cut_from = 3});
+    struct web_load *load = load_it(server, 800);
+    struct web_client_report *client = &load->clients[0];
+
+    cr_assert_gt(client->n_connections, 2);
+    for (size_t i = 0; i < client->n_connections; i++) {
+        const struct web_connection *c = &client->connections[i];
+
+        if (i < 2)
+            cr_assert(!c->cut);
+        else if (i + 1 < client->n_connections) /* the last one ended with the load */
+            cr_assert(c->cut);
+        cr_assert_leq(c->opened_ns, c->closed_ns);
+        cr_assert(!c->heard_ns || (c->heard_ns >= c->opened_ns && c->heard_ns <= c->closed_ns));
+    }
     end(server, load);
 }
 

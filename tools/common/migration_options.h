@@ -33,8 +33,9 @@ int migration_values_check(const struct migration_values *values, struct tern_er
 void migration_values_apply(const struct migration_values *values, struct tern_options *options);
 
 /* Entries of an option table whose values struct `type` has a migration_values named `member`.
+ * paced    bits of the commands that copy a running guest: sources, and those that suspend it
  * source   bits of the commands that are a source; both: those, and the ones that are a destination */
-#define MIGRATION_OPTIONS(type, member, source, both)                                                                  \
+#define MIGRATION_OPTIONS(type, member, paced, source, both)                                                           \
     {.name = "transport",                                                                                              \
      .argument = "NAME",                                                                                               \
      .choices = "auto|verbs|tcp",                                                                                      \
@@ -50,7 +51,8 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .offset = offsetof(type, member.device),                                                                      \
          .commands = (both),                                                                                           \
          .group = "Migration",                                                                                         \
-         .help = "RDMA devices to use, like rxe0; several, named at both sides, are rails that lanes ride in turn"},   \
+         .help = "RDMA devices to use, like rxe0; several, named at both sides, are rails: lanes "                     \
+                 "ride the nearest to their NUMA node, or in turn"},                                                   \
         {.name = "gid-index",                                                                                          \
          .argument = "N",                                                                                              \
          .kind = OPTION_INDEX,                                                                                         \
@@ -65,9 +67,10 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .offset = offsetof(type, member.lanes),                                                                       \
          .min = 1,                                                                                                     \
          .max = LINK_LANES_MAX,                                                                                        \
-         .commands = (source),                                                                                         \
+         .commands = (paced),                                                                                          \
          .group = "Migration",                                                                                         \
-         .help = "connections to spread the memory over (chosen)"},                                                    \
+         .help = "connections to spread the memory over; of an image, threads that write it (one a core, 4 at most; "  \
+                 "of connections at least one for each rail, and for each NUMA node with memory)"},                    \
         {.name = "write-size",                                                                                         \
          .argument = "SIZE",                                                                                           \
          .kind = OPTION_SIZE,                                                                                          \
@@ -94,14 +97,15 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .max = 65536,                                                                                                 \
          .commands = (source),                                                                                         \
          .group = "Migration",                                                                                         \
-         .help = "ask for one completion in so many RDMA writes (a quarter of the queue depth)"},                      \
+         .help = "ask for one completion in so many RDMA writes (chosen by that probe, else a quarter of the queue "   \
+                 "depth)"},                                                                                            \
         {.name = "downtime-limit",                                                                                     \
          .argument = "TIME",                                                                                           \
          .kind = OPTION_DURATION,                                                                                      \
          .offset = offsetof(type, member.downtime_limit_ns),                                                           \
          .min = 100000,                                                                                                \
          .max = 3600 * 1000000000ull,                                                                                  \
-         .commands = (source),                                                                                         \
+         .commands = (paced),                                                                                          \
          .group = "Migration",                                                                                         \
          .help = "stop the guest when the predicted downtime fits this (50ms)"},                                       \
         {.name = "bandwidth",                                                                                          \
@@ -109,7 +113,7 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .kind = OPTION_RATE,                                                                                          \
          .offset = offsetof(type, member.bandwidth_bps),                                                               \
          .min = 1000000,                                                                                               \
-         .commands = (source),                                                                                         \
+         .commands = (paced),                                                                                          \
          .group = "Migration",                                                                                         \
          .help = "send no faster than this, over all lanes, like 10Gb/s (no limit)"},                                  \
         {.name = "deadline",                                                                                           \
@@ -118,7 +122,7 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .offset = offsetof(type, member.deadline_ns),                                                                 \
          .min = 1000000,                                                                                               \
          .max = 30 * 86400 * 1000000000ull,                                                                            \
-         .commands = (source),                                                                                         \
+         .commands = (paced),                                                                                          \
          .group = "Migration",                                                                                         \
          .help =                                                                                                       \
              "bound for the whole migration (none); --on-no-converge says what happens when pre-copy would miss it"},  \
@@ -127,7 +131,7 @@ void migration_values_apply(const struct migration_values *values, struct tern_o
          .choices = "throttle|abort",                                                                                  \
          .kind = OPTION_CHOICE,                                                                                        \
          .offset = offsetof(type, member.on_no_converge),                                                              \
-         .commands = (source),                                                                                         \
+         .commands = (paced),                                                                                          \
          .group = "Migration",                                                                                         \
          .help = "when the guest writes faster than the link carries: slow it down (throttle, the default) or give "   \
                  "up (abort)"},                                                                                        \

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/common/units.h"
+#include "transport/clock.h"
 #include "transport/error.h"
 
 static void add_text(struct json_object *object, const char *name, const char *text)
@@ -33,6 +34,12 @@ struct json_object *json_of_ms(uint64_t ns)
     return ms_of_us((ns + 500) / 1000);
 }
 
+/* The wall clock, which two hosts may share; not for differences on one of them. */
+static void add_time(struct json_object *object)
+{
+    json_object_object_add(object, "time_ms", json_of_ms(clock_wall_ns()));
+}
+
 const char *phase_name(enum tern_phase phase)
 {
     switch (phase) {
@@ -57,7 +64,19 @@ const char *side_name(enum tern_side side)
 
 const char *outcome_name(enum tern_outcome outcome)
 {
-    return outcome == TERN_OUTCOME_MIGRATED ? "migrated" : outcome == TERN_OUTCOME_IN_DOUBT ? "in-doubt" : "failed";
+    switch (outcome) {
+    case TERN_OUTCOME_MIGRATED:
+        return "migrated";
+    case TERN_OUTCOME_IN_DOUBT:
+        return "in-doubt";
+    case TERN_OUTCOME_SUSPENDED:
+        return "suspended";
+    case TERN_OUTCOME_RESUMED:
+        return "resumed";
+    case TERN_OUTCOME_FAILED:
+        break;
+    }
+    return "failed";
 }
 
 static void add_counts(struct json_object *object, const struct tern_event *event)
@@ -89,6 +108,7 @@ struct json_object *json_of_event(const struct tern_event *event)
     add_text(object, "side", side_name(event->side));
     add_text(object, "phase", phase_name(event->phase));
     json_object_object_add(object, "elapsed_ms", json_of_ms(event->elapsed_ns));
+    add_time(object);
     if (event->kind == TERN_EVENT_PHASE)
         add_number(object, "phase_number", event->phase);
     if (event->kind == TERN_EVENT_ROUND || event->kind == TERN_EVENT_PROGRESS)
@@ -109,6 +129,7 @@ struct json_object *json_of_error(const struct tern_error *error)
     add_text(object, "code", name ? name : "EIO");
     json_object_object_add(object, "message", json_object_new_string(error->message));
     add_text(object, "hint", error->hint);
+    add_time(object);
     return object;
 }
 
@@ -121,6 +142,7 @@ struct json_object *json_of_done(bool ok, struct json_object *done)
     if (done) {
         json_object_object_foreach(done, name, value) json_object_object_add(object, name, json_object_get(value));
     }
+    add_time(object);
     return object;
 }
 
@@ -169,6 +191,7 @@ static struct json_object *numa_object(const struct tern_result *result)
 
         add_number(worker, "lane", result->workers[i].lane);
         add_number(worker, "node", result->workers[i].node);
+        add_text(worker, "rail", result->workers[i].rail);
         add_number(worker, "pages_sent", result->workers[i].pages_sent);
         add_number(worker, "away_pages", result->workers[i].away_pages);
         json_object_array_add(workers, worker);

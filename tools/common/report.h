@@ -9,7 +9,8 @@
 
 #include "migrate/tern.h"
 
-/* event = phase | round | progress | warning */
+/* These three have time_ms: when they were made, in ms since 1970.
+ * event = phase | round | progress | warning */
 struct json_object *json_of_event(const struct tern_event *event);
 /* event = error: side, code, message, hint */
 struct json_object *json_of_error(const struct tern_error *error);
@@ -25,6 +26,11 @@ char *report_nodes(const struct tern_result *result, char *text, size_t capacity
 const char *phase_name(enum tern_phase phase);
 const char *side_name(enum tern_side side);
 const char *outcome_name(enum tern_outcome outcome);
+/* All went as was asked. */
+static inline bool outcome_is_good(enum tern_outcome outcome)
+{
+    return outcome != TERN_OUTCOME_FAILED && outcome != TERN_OUTCOME_IN_DOUBT;
+}
 
 /* Milliseconds with three decimals. */
 struct json_object *json_of_ms(uint64_t ns);

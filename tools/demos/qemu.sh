@@ -8,72 +8,20 @@
 # Both hosts have a bridge with the guest's tap; the guest's address is in their network.
 set -uo pipefail
 . tools/demos/common.sh
+. tests/guest/network.sh
 
-guest_ip=10.78.0.2 port=7471 tag=''
-declare -A ip=([a]=10.78.0.11 [b]=10.78.0.12 [clients]=10.78.0.1)
+port=7471
 memory=1G data_mib=256 file_mib=8 limit=50ms connections=4
 work=$(mktemp -d /dev/shm/tern-demo.XXXXXX)
 
 leave()
 {
-    local name
     end_processes
-    if [[ -n $tag ]]; then
-        for name in a b clients; do
-            ip netns delete "$tag-$name" 2>/dev/null
-        done
-    fi
+    delete_namespaces
     rm -rf "$work"
 }
 trap leave EXIT
 trap 'exit 130' INT TERM
-
-# at HOST: what is started from here on is there.
-at()
-{
-    [[ -z $tag ]] || enter=(ip netns exec "$tag-$1")
-}
-
-# on HOST COMMAND...
-on()
-{
-    at "$1"
-    shift
-    "${enter[@]}" "$@"
-}
-
-# ---- the network ----
-
-# bridge HOST CARD: a bridge with that card, this host's address and, for a and b, the guest's tap.
-bridge()
-{
-    local host=$1 card=$2
-    on "$host" ip link set lo up &&
-        on "$host" ip link add guests type bridge forward_delay 0 &&
-        on "$host" ip link set "$card" master guests up &&
-        on "$host" ip address add "${ip[$host]}/24" dev guests &&
-        on "$host" ip link set guests up || fail "cannot make a bridge on host $host"
-    [[ $host != clients ]] || return 0
-    on "$host" ip tuntap add tap0 mode tap && on "$host" ip link set tap0 master guests up ||
-        fail "cannot make a tap on host $host: is there /dev/net/tun?"
-}
-
-# Host a, host b and the clients on one bridge, as on a switch.
-make_namespaces()
-{
-    local name
-    tag=tern-demo-$$
-    for name in clients a b; do
-        ip netns add "$tag-$name" || fail "cannot make a network namespace: run it as root"
-    done
-    for name in a b; do
-        on clients ip link add "to-$name" type veth peer name wire netns "$tag-$name" || fail "cannot make a veth pair"
-    done
-    bridge clients to-a
-    on clients ip link set to-b master guests up || fail "cannot join host b to the bridge"
-    bridge a wire
-    bridge b wire
-}
 
 # ---- the guest ----
 
@@ -88,7 +36,7 @@ prepare_guest()
 boot()
 {
     at "$1"
-    start_qemu "$@" -netdev tap,id=net,ifname=tap0,script=no,downscript=no -device virtio-net-pci,netdev=net,romfile= ||
+    start_qemu "$@" "${card[@]}" ||
         fail "QEMU does not start on host $1"
 }
 
@@ -166,7 +114,7 @@ prove()
 
 here()
 {
-    make_namespaces
+    make_namespaces tern-demo
     prepare_guest
     start_waiting "${ip[b]}"
     start_guest

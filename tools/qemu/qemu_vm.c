@@ -292,10 +292,10 @@ static int check_runs(struct qemu_vm *vm, struct tern_error *error)
         r = doubt_stands(vm->qmp, state, &doubt, error);
     if (!r && doubt)
         r = error_set(error, -EBUSY, "ask 'tern status' at both ends, then name the owner with 'tern resolve'",
-                      "cannot migrate: the guest is paused and its handover is in doubt");
+                      "the guest is paused and its handover is in doubt");
     if (!r && strcmp(state, "running"))
         r = error_set(error, -EBUSY, "'tern cont' it first, or wait for the end of what stopped it",
-                      "cannot migrate: the guest does not run, QEMU says it is '%s'", state);
+                      "the guest does not run, QEMU says it is '%s'", state);
     atomic_store(&vm->runs, !r);
     return r;
 }

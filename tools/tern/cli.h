@@ -14,8 +14,12 @@
 enum cli_command {
     CLI_VM_RUN,
     CLI_VM_RECEIVE,
+    CLI_VM_RESUME,
     CLI_MIGRATE,
     CLI_RECEIVE,
+    CLI_SUSPEND,
+    CLI_RESUME,
+    CLI_IMAGE,
     CLI_STATUS,
     CLI_PAUSE,
     CLI_CONT,
@@ -27,6 +31,7 @@ enum cli_command {
     CLI_COMMANDS,
     CLI_REQUEST_MIGRATE = CLI_COMMANDS, /* members of a migrate request on a control socket */
     CLI_REQUEST_RESOLVE,
+    CLI_REQUEST_SUSPEND,
     CLI_REQUEST_PLAIN, /* a request without members */
 };
 
@@ -47,6 +52,8 @@ struct cli_values {
     const char *qmp;
     bool keep_source;
     const char *control;
+    const char *image;
+    bool eager;
     struct host_port to;
     struct host_port listen;
     uint64_t port;
@@ -93,6 +100,10 @@ struct cli_invocation {
 
 int cmd_vm_run(const struct cli_invocation *invocation);
 int cmd_vm_receive(const struct cli_invocation *invocation);
+int cmd_vm_resume(const struct cli_invocation *invocation);
+int cmd_suspend(const struct cli_invocation *invocation);
+int cmd_resume(const struct cli_invocation *invocation);
+int cmd_image(const struct cli_invocation *invocation);
 int cmd_migrate(const struct cli_invocation *invocation);
 int cmd_receive(const struct cli_invocation *invocation);
 int cmd_status(const struct cli_invocation *invocation);

@@ -40,12 +40,24 @@ static uint32_t choose_lanes(const struct topology *t, const uint64_t *node_byte
     return plan_lanes(t, node_bytes, cpus);
 }
 
-static uint32_t take_rails(const struct doctor_facts *facts, struct plan_rail rails[PLAN_RAILS_MAX])
+/* Is name one of the comma-separated names, or are there none? */
+static bool is_named(const char *names, const char *name)
+{
+    size_t length = strlen(name);
+
+    for (const char *at = names; at && *at; at += strcspn(at, ","), at += *at == ',')
+        if (strcspn(at, ",") == length && !strncmp(at, name, length))
+            return true;
+    return !names;
+}
+
+/* As many as a link has at most. */
+static uint32_t take_rails(const struct doctor_facts *facts, const char *names, struct plan_rail rails[LINK_RAILS_MAX])
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < facts->n_ports && n < PLAN_RAILS_MAX; i++)
-        if (facts->ports[i].is_active && facts->ports[i].gids[0]) {
+    for (uint32_t i = 0; i < facts->n_ports && n < LINK_RAILS_MAX; i++)
+        if (facts->ports[i].is_active && facts->ports[i].gids[0] && is_named(names, facts->ports[i].device)) {
             memcpy(rails[n].name, facts->ports[i].device, sizeof(rails[n].name));
             rails[n++].node = facts->ports[i].node;
         }
@@ -55,13 +67,13 @@ static uint32_t take_rails(const struct doctor_facts *facts, struct plan_rail ra
 static int print_plan(const struct doctor_facts *facts, const struct cli_values *values, struct json_object *into)
 {
     uint64_t node_bytes[TOPOLOGY_NODES_MAX] = {0};
-    struct plan_rail rails[PLAN_RAILS_MAX] = {0};
+    struct plan_rail rails[LINK_RAILS_MAX] = {0};
     struct plan_input input = {.topology = &facts->topology, .node_bytes = node_bytes, .rails = rails};
     char *text, size[UNITS_TEXT_BYTES];
     struct plan plan;
 
     spread(&facts->topology, values->memory_bytes, node_bytes);
-    input.n_rails = take_rails(facts, rails);
+    input.n_rails = take_rails(facts, values->migration.device, rails);
     input.n_lanes =
         values->migration.lanes ? (uint32_t)values->migration.lanes : choose_lanes(&facts->topology, node_bytes);
     plan_make(&input, &plan);
@@ -75,6 +87,8 @@ static int print_plan(const struct doctor_facts *facts, const struct cli_values 
     plan_text(&input, &plan, text, TEXT_BYTES);
     printf("plan for a guest of %s that lies evenly on the nodes\n%s", units_size(values->memory_bytes, size), text);
     free(text);
+    if (input.n_rails > 1 && !values->migration.device)
+        puts("  a migration rides these rails where --device names them at both sides, else the one of its address");
     return 0;
 }
 

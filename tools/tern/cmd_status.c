@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tern status: inactive, active or paused on the first line; what else is known below it. */
+/* tern status: inactive, active, paused or suspended on the first line; what else is known below it. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -8,6 +8,7 @@
 #include "tools/tern/render.h"
 #include "tools/tern/request.h"
 #include "tools/tern/say.h"
+#include "tools/tern/suspended_note.h"
 #include "transport/error.h"
 
 #define TIMEOUT_MS 10000
@@ -33,6 +34,7 @@ static void print_text(struct json_object *done)
     puts(json_member_text(done, "state"));
     if (json_member_flag(done, "in_doubt"))
         puts("in doubt     the handover was cut; 'tern resolve' names the owner");
+    print_member(done, "image");
     print_member(done, "waiting");
     if (json_object_object_get_ex(done, "migration", &member)) {
         render_line(member, line, sizeof(line));
@@ -44,17 +46,28 @@ static void print_text(struct json_object *done)
     print_member(done, "last");
 }
 
+/* Nobody there is an answer too: its guest may be in an image. */
+static struct json_object *status_of_nobody(const char *socket_path)
+{
+    struct json_object *members = json_object_new_object(), *done;
+    char image[4096];
+    bool suspended = suspended_note_read(socket_path, image, sizeof(image));
+
+    json_object_object_add(members, "state", json_object_new_string(suspended ? "suspended" : "inactive"));
+    if (suspended)
+        json_object_object_add(members, "image", json_object_new_string(image));
+    done = json_of_done(true, members);
+    json_object_put(members);
+    return done;
+}
+
 static int vm_status(const struct cli_values *values, struct json_object **done_out, struct tern_error *error)
 {
-    struct json_object *inactive;
     int r = request_simple(values->vm, "status", NULL, TIMEOUT_MS, done_out, error);
 
     if (r != -ENOENT && r != -ECONNREFUSED)
         return r;
-    inactive = json_object_new_object(); /* nobody there is an answer too */
-    json_object_object_add(inactive, "state", json_object_new_string("inactive"));
-    *done_out = json_of_done(true, inactive);
-    json_object_put(inactive);
+    *done_out = status_of_nobody(values->vm);
     return 0;
 }
 
@@ -68,6 +81,10 @@ int cmd_status(const struct cli_invocation *invocation)
     if (r)
         return r;
     r = values->qmp ? qemu_status(values, &done, &error) : vm_status(values, &done, &error);
+    if (r == -ENOENT && values->qmp) {
+        done = status_of_nobody(values->qmp);
+        r = 0;
+    }
     if (values->json)
         request_print_json(r ? &error : NULL, done);
     else if (r)

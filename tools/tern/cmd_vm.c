@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* tern vm run, tern vm receive: the reference VMM as a process with a control socket. */
+/* tern vm run, tern vm receive, tern vm resume: the reference VMM as a process with a control socket. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -98,10 +99,31 @@ static int load_guest(struct vmm *vmm, const struct cli_values *values, struct t
     return values->kernel ? vmm_load_linux(vmm, &linux_guest, error) : vmm_load_payload(vmm, &payload, error);
 }
 
-static int make_guest(struct vm_process *process, const struct cli_values *values, int serial_fd, bool receive,
-                      struct vmm **out, struct tern_error *error)
+/* A suspended guest has the memory that it had. */
+static int size_as_image(const struct cli_values *values, struct vmm_config *config, struct tern_error *error)
 {
-    const struct vmm_config config = {
+    struct tern_image *image = calloc(1, sizeof(*image));
+    int r;
+
+    if (!image)
+        return error_set(error, -ENOMEM, NULL, "no memory for the VM process");
+    image->struct_bytes = sizeof(*image);
+    r = tern_image_read(values->image, image, error);
+    if (!r && strncmp(image->kind, "tern-vmm", 8))
+        r = error_set(error, -EINVAL, "'tern resume --qmp' resumes that of a QEMU",
+                      "section 'header': the image is of a '%s', not of the reference VMM", image->kind);
+    if (!r) {
+        config->memory_bytes = image->memory_bytes;
+        config->low_bytes = image->regions[0].length_bytes;
+    }
+    free(image);
+    return r;
+}
+
+static int make_guest(struct vm_process *process, const struct cli_values *values, int serial_fd,
+                      enum vm_process_start start, struct vmm **out, struct tern_error *error)
+{
+    struct vmm_config config = {
         .memory_bytes = values->memory_bytes,
         .low_bytes = values->low_bytes,
         .backing = (enum vmm_backing)values->backing,
@@ -111,13 +133,15 @@ static int make_guest(struct vm_process *process, const struct cli_values *value
         .end_opaque = process,
     };
     struct vmm *vmm;
-    int r = vmm_create(&config, &vmm, error);
+    int r = start == VM_PROCESS_RESUME ? size_as_image(values, &config, error) : 0;
 
+    if (!r)
+        r = vmm_create(&config, &vmm, error);
     if (r)
         return r;
-    if (!receive)
+    if (start == VM_PROCESS_RUN)
         r = load_guest(vmm, values, error);
-    if (!r && !receive)
+    if (!r && start == VM_PROCESS_RUN)
         r = vmm_resume(vmm, error);
     if (r) {
         vmm_destroy(vmm);
@@ -127,7 +151,7 @@ static int make_guest(struct vm_process *process, const struct cli_values *value
     return 0;
 }
 
-static int run_vm(const struct cli_values *values, bool receive)
+static int run_vm(const struct cli_values *values, enum vm_process_start start)
 {
     struct vm_process *process = NULL;
     struct tern_error error = {0};
@@ -138,15 +162,15 @@ static int run_vm(const struct cli_values *values, bool receive)
     if (!r)
         r = vm_process_create(values, &engine_libtern, &process, &error);
     if (!r)
-        r = make_guest(process, values, serial_fd, receive, &vmm, &error);
+        r = make_guest(process, values, serial_fd, start, &vmm, &error);
     if (r) {
         say_error(&error);
     } else {
         vm_process_set_guest(process, &vmm_guest, vmm,
-                             receive          ? "reference VMM"
-                             : values->kernel ? "Linux"
-                                              : "payload");
-        status = vm_process_run(process, receive);
+                             start != VM_PROCESS_RUN ? "reference VMM"
+                             : values->kernel        ? "Linux"
+                                                     : "payload");
+        status = vm_process_run(process, start);
     }
     vmm_destroy(vmm);
     vm_process_destroy(process);
@@ -169,10 +193,15 @@ int cmd_vm_run(const struct cli_invocation *invocation)
 
     if (!values->kernel && (values->initrd || values->append))
         return usage("--initrd and --append belong to a --kernel");
-    return run_vm(values, false);
+    return run_vm(values, VM_PROCESS_RUN);
 }
 
 int cmd_vm_receive(const struct cli_invocation *invocation)
 {
-    return run_vm(invocation->values, true);
+    return run_vm(invocation->values, VM_PROCESS_RECEIVE);
+}
+
+int cmd_vm_resume(const struct cli_invocation *invocation)
+{
+    return run_vm(invocation->values, VM_PROCESS_RESUME);
 }

@@ -26,6 +26,11 @@ static const struct command commands[CLI_COMMANDS] = {
         {"vm receive", "--control SOCK --listen [HOST]:PORT [options]", "wait for a migration, then run that guest",
          "Give the same --memory, --low-memory and --backing as the source has; the guest itself comes over.\n",
          cmd_vm_receive},
+    [CLI_VM_RESUME] =
+        {"vm resume", "--control SOCK --from FILE [options]", "run a guest that was suspended",
+         "The process is the VM, as with 'vm run'; how much memory it has is in the image. The guest runs\n"
+         "at once, and what it touches is read as it does: do not change or move FILE before all is read.\n",
+         cmd_vm_resume},
     [CLI_MIGRATE] = {"migrate", "--vm SOCK | --qmp SOCK --to HOST:PORT [options]",
                      "migrate a running VM to another host",
                      "Exit status: 0 migrated; 1 failed, the source still has its VM as before; 2 usage;\n"
@@ -37,11 +42,25 @@ static const struct command commands[CLI_COMMANDS] = {
          "wait for a QEMU's guest to arrive, then let a QEMU here run it",
          "Start that QEMU as at the source, with -incoming defer and RAM of its own. Exit status as of migrate.\n",
          cmd_receive},
+    [CLI_SUSPEND] =
+        {"suspend", "--vm SOCK | --qmp SOCK --to FILE [options]", "save a running VM to a file and end it",
+         "Memory is written while the guest runs, the rest when it is stopped; it goes on unless the image is\n"
+         "whole and on the disk. Exit status: 0 suspended; 1 failed, the VM runs on; 2 usage.\n"
+         "Interrupt (Ctrl-C) cancels.\n",
+         cmd_suspend},
+    [CLI_RESUME] =
+        {"resume", "--qmp SOCK --from FILE [options]", "let a QEMU run a guest that was suspended",
+         "Start that QEMU as the suspended one, with -incoming defer and RAM of its own. All memory is read\n"
+         "before the guest runs. For the reference VMM: 'tern vm resume'.\n",
+         cmd_resume},
+    [CLI_IMAGE] = {"image", "FILE [--json]", "say what is in an image, and check all of it",
+                   "Exit status: 0 it is whole; 1 it is not, and which section is damaged.\n", cmd_image},
     [CLI_STATUS] = {"status", "--vm SOCK | --qmp SOCK [--json]",
-                    "say whether a VM is inactive, active or paused, and how its migration goes", NULL, cmd_status},
+                    "say whether a VM is inactive, active, paused or suspended, and how its migration goes", NULL,
+                    cmd_status},
     [CLI_PAUSE] = {"pause", "--vm SOCK | --qmp SOCK", "stop the guest's virtual CPUs", NULL, cmd_pause},
     [CLI_CONT] = {"cont", "--vm SOCK | --qmp SOCK", "let a paused guest go on", NULL, cmd_cont},
-    [CLI_CANCEL] = {"cancel", "--vm SOCK | --qmp SOCK", "give a migration up; the guest stays at the source", NULL,
+    [CLI_CANCEL] = {"cancel", "--vm SOCK | --qmp SOCK", "give a migration or a suspend up; the guest stays", NULL,
                     cmd_cancel},
     [CLI_RESOLVE] = {"resolve", "--vm SOCK | --qmp SOCK --owner here|there",
                      "say who owns a guest whose handover is in doubt",
@@ -52,7 +71,8 @@ static const struct command commands[CLI_COMMANDS] = {
     [CLI_VERIFY] = {"verify", "--vm SOCK", "check the whole memory of a payload guest", NULL, cmd_verify},
     [CLI_QUIT] = {"quit", "--vm SOCK", "end a VM process and its guest", NULL, cmd_quit},
     [CLI_DOCTOR] =
-        {"doctor", "[--plan [--memory SIZE] [--lanes N]] [--json]", "say what this host can do for tern",
+        {"doctor", "[--plan [--memory SIZE] [--lanes N] [--device NAME,NAME]] [--json]",
+         "say what this host can do for tern",
          "NUMA nodes, RDMA devices, limits and what the kernel offers, with hints where something is missing.\n"
          "With --plan: which worker would send what from where.\n",
          cmd_doctor},

@@ -53,6 +53,7 @@ void ongoing_describe(struct ongoing *ongoing, bool is_source, struct json_objec
     pthread_mutex_unlock(&ongoing->lock);
     if (migration) {
         json_object_object_del(migration, "event");
+        json_object_object_del(migration, "time_ms"); /* that of the answer */
         json_object_object_add(into, "migration", migration);
     } else if (!is_source) {
         json_object_object_add(into, "waiting", json_object_new_string("for a source to connect"));

@@ -4,16 +4,19 @@
 #include "tools/tern/cli.h"
 
 #define BIT(command) (1u << (command))
-#define VM_PROCESS   (BIT(CLI_VM_RUN) | BIT(CLI_VM_RECEIVE))
+#define MEMORY_GIVEN (BIT(CLI_VM_RUN) | BIT(CLI_VM_RECEIVE))
+#define VM_PROCESS   (MEMORY_GIVEN | BIT(CLI_VM_RESUME))
 #define ASKS_VM                                                                                                        \
     (BIT(CLI_MIGRATE) | BIT(CLI_STATUS) | BIT(CLI_PAUSE) | BIT(CLI_CONT) | BIT(CLI_CANCEL) | BIT(CLI_RESOLVE) |        \
-     BIT(CLI_VERIFY) | BIT(CLI_QUIT))
+     BIT(CLI_VERIFY) | BIT(CLI_QUIT) | BIT(CLI_SUSPEND))
 #define SOURCE     (BIT(CLI_MIGRATE) | BIT(CLI_REQUEST_MIGRATE))
+#define SUSPENDS   (BIT(CLI_SUSPEND) | BIT(CLI_REQUEST_SUSPEND))
+#define RESUMES    (BIT(CLI_RESUME) | BIT(CLI_VM_RESUME))
 #define RECEIVES   (BIT(CLI_VM_RECEIVE) | BIT(CLI_RECEIVE))
 #define BOTH_SIDES (SOURCE | RECEIVES)
 #define OF_QEMU                                                                                                        \
     (BIT(CLI_MIGRATE) | BIT(CLI_RECEIVE) | BIT(CLI_STATUS) | BIT(CLI_PAUSE) | BIT(CLI_CONT) | BIT(CLI_CANCEL) |        \
-     BIT(CLI_RESOLVE))
+     BIT(CLI_RESOLVE) | BIT(CLI_SUSPEND) | BIT(CLI_RESUME))
 #define AT(member) .offset = offsetof(struct cli_values, member)
 #define GIB        (1ull << 30)
 #define MIB        (1ull << 20)
@@ -32,7 +35,7 @@ static const struct option_spec specs[] = {
      .kind = OPTION_TEXT,
      AT(qmp),
      .commands = OF_QEMU,
-     .required = BIT(CLI_RECEIVE),
+     .required = BIT(CLI_RECEIVE) | BIT(CLI_RESUME),
      .group = "Options",
      .help = "QMP socket of an unmodified QEMU whose RAM is shared: -object memory-backend-file,share=on or memfd"},
     {.name = "keep-source",
@@ -46,7 +49,7 @@ static const struct option_spec specs[] = {
      .kind = OPTION_NUMBER,
      AT(nice),
      .max = 19,
-     .commands = BIT(CLI_MIGRATE) | BIT(CLI_RECEIVE),
+     .commands = BIT(CLI_MIGRATE) | BIT(CLI_RECEIVE) | BIT(CLI_SUSPEND),
      .group = "Options",
      .help = "with --qmp: niceness of the copying while the guest runs (15), so that it does not take the CPU from "
              "guests; 0: like any other process. From the fourth round on, and when the guest is stopped, it is 0"},
@@ -66,6 +69,38 @@ static const struct option_spec specs[] = {
      .required = SOURCE,
      .group = "Options",
      .help = "where the destination listens ('tern vm receive', 'tern receive'): HOST, HOST:PORT or [IPV6]:PORT"},
+    {.name = "to",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(image),
+     .commands = SUSPENDS,
+     .required = SUSPENDS,
+     .group = "Options",
+     .help = "the image to write; an older image is replaced when the new one is whole, any other file is refused"},
+    {.name = "from",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(image),
+     .commands = RESUMES,
+     .required = RESUMES,
+     .group = "Options",
+     .help =
+         "the image to resume; it stays as it is. Resumed twice, it makes two guests: see to it that one only runs"},
+    {.name = "eager",
+     .kind = OPTION_FLAG,
+     AT(eager),
+     .commands = RESUMES,
+     .group = "Options",
+     .help = "read and check all memory before the guest runs, instead of while it does (of a QEMU always so)"},
+    {.name = "image",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     AT(image),
+     .commands = BIT(CLI_IMAGE),
+     .required = BIT(CLI_IMAGE),
+     .group = "Options",
+     .operand = true,
+     .help = "the image to look at"},
     {.name = "listen",
      .argument = "[HOST]:PORT",
      .kind = OPTION_LISTEN,
@@ -92,7 +127,7 @@ static const struct option_spec specs[] = {
      .commands = BOTH_SIDES,
      .group = "Migration",
      .help = "port for an address that names none (7471)"},
-    MIGRATION_OPTIONS(struct cli_values, migration, SOURCE, BOTH_SIDES),
+    MIGRATION_OPTIONS(struct cli_values, migration, SOURCE | SUSPENDS, SOURCE, BOTH_SIDES),
     {.name = "numa-map",
      .argument = "SOURCE:HERE[,...]",
      .kind = OPTION_TEXT,
@@ -117,13 +152,20 @@ static const struct option_spec specs[] = {
      .commands = BIT(CLI_DOCTOR),
      .group = "Options",
      .help = "with --plan: lanes, each with its worker (chosen)"},
+    {.name = "device",
+     .argument = "NAME[,NAME]",
+     .kind = OPTION_TEXT,
+     AT(migration.device),
+     .commands = BIT(CLI_DOCTOR),
+     .group = "Options",
+     .help = "with --plan: the rails (every active device)"},
     {.name = "memory",
      .argument = "SIZE",
      .kind = OPTION_SIZE,
      AT(memory_bytes),
      .min = 2 * MIB,
      .max = 16384 * GIB,
-     .commands = VM_PROCESS | BIT(CLI_DOCTOR),
+     .commands = MEMORY_GIVEN | BIT(CLI_DOCTOR),
      .group = "Guest",
      .help = "guest memory (512M)"},
     {.name = "payload",
@@ -208,7 +250,7 @@ static const struct option_spec specs[] = {
      AT(low_bytes),
      .min = 2 * MIB,
      .max = 3 * GIB,
-     .commands = VM_PROCESS,
+     .commands = MEMORY_GIVEN,
      .group = "Guest",
      .help = "memory below 4 GiB (up to 3G); the rest begins at 4 GiB, as a region of its own"},
     {.name = "backing",
@@ -231,13 +273,13 @@ static const struct option_spec specs[] = {
     {.name = "json",
      .kind = OPTION_FLAG,
      AT(json),
-     .commands = ASKS_VM | VM_PROCESS | RECEIVES | BIT(CLI_DOCTOR),
+     .commands = ASKS_VM | VM_PROCESS | RECEIVES | BIT(CLI_DOCTOR) | BIT(CLI_RESUME) | BIT(CLI_IMAGE),
      .group = "Output",
      .help = "one JSON object a line on stdout"},
     {.name = "quiet",
      .kind = OPTION_FLAG,
      AT(quiet),
-     .commands = ASKS_VM | VM_PROCESS | RECEIVES,
+     .commands = ASKS_VM | VM_PROCESS | RECEIVES | BIT(CLI_RESUME) | BIT(CLI_IMAGE),
      .group = "Output",
      .help = "say nothing but errors (with --json: error and done)"},
 };

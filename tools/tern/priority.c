@@ -28,14 +28,24 @@ bool priority_lower(int nice)
     return can && !setpriority(PRIO_PROCESS, 0, nice);
 }
 
-void priority_restore(void)
+static void set_all(int nice)
 {
     DIR *tasks = opendir("/proc/self/task");
     struct dirent *entry;
 
     while (tasks && (entry = readdir(tasks)))
         if (entry->d_name[0] != '.')
-            setpriority(PRIO_PROCESS, (id_t)atoi(entry->d_name), 0);
+            setpriority(PRIO_PROCESS, (id_t)atoi(entry->d_name), nice);
     if (tasks)
         closedir(tasks);
+}
+
+void priority_restore(void)
+{
+    set_all(0);
+}
+
+void priority_lower_all(int nice)
+{
+    set_all(nice);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* How much of the CPU this process takes from the guests of its host. While a guest runs, copying its memory gives way
- * to it; when it stands still, or writes faster than it is copied, copying is what matters. */
+ * to it; when it stands still, or writes faster than it is copied, copying is what matters;
+ * when it runs at its new place, clearing up gives way to it again. */
 #ifndef TOOLS_TERN_PRIORITY_H
 #define TOOLS_TERN_PRIORITY_H
 
@@ -12,5 +13,7 @@
 bool priority_lower(int nice);
 /* priority_restore: every thread of this process gets niceness 0. Any thread. */
 void priority_restore(void);
+/* priority_lower_all: every thread, for good, where priority_lower was allowed before. Any thread. */
+void priority_lower_all(int nice);
 
 #endif

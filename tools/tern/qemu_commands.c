@@ -11,6 +11,7 @@
 #include "tools/qemu/guardian.h"
 #include "tools/qemu/migration_status.h"
 #include "tools/tern/request.h"
+#include "tools/tern/suspended_note.h"
 #include "transport/error.h"
 
 #define ASK_MS    10000
@@ -80,10 +81,8 @@ int qemu_status(const struct cli_values *values, struct json_object **done_out, 
     if (r != -ENOENT)
         return r;
     r = look(values, &standing, error);
-    if (r == -ENOENT || r == -ECONNREFUSED) { /* nobody there is an answer too */
-        *done_out = done_of("inactive");
-        return 0;
-    }
+    if (r == -ECONNREFUSED)
+        r = -ENOENT;
     if (!r)
         r = migration_status(standing.qmp, migration, NULL, error);
     qmp_close(standing.qmp);
@@ -193,6 +192,8 @@ static int change(const struct cli_values *values, const char *command, struct j
 
     if (r == -ENOENT) {
         r = look(values, &standing, &error);
+        if (r == -ENOENT || r == -ECONNREFUSED)
+            suspended_note_explain(values->qmp, &error);
         if (!r)
             r = act(values, &standing, &error);
         if (!r)

@@ -8,7 +8,7 @@
 
 #include "tools/tern/cli.h"
 
-/* qemu_status: done_out is the caller's, as a VM process would have answered. */
+/* qemu_status: done_out is the caller's, as a VM process would have answered. errors -ENOENT nobody is there */
 int qemu_status(const struct cli_values *values, struct json_object **done_out, struct tern_error *error);
 
 /* Each returns the exit status, having told what came of it. */

@@ -9,10 +9,12 @@
 
 #include "tools/common/report.h"
 #include "tools/common/signals.h"
+#include "tools/common/units.h"
 #include "tools/tern/priority.h"
 #include "tools/tern/qemu_job_internal.h"
 #include "tools/tern/request.h"
 #include "tools/tern/say.h"
+#include "tools/tern/suspended_note.h"
 #include "tools/tern/tell.h"
 #include "transport/error.h"
 
@@ -57,8 +59,16 @@ static void *run_engine(void *opaque)
 {
     struct qemu_job *job = opaque;
 
-    job->code = job->source ? tern_source_run(job->source, &job->result, &job->error)
-                            : tern_destination_run(job->destination, &job->result, &job->error);
+    if (job->source)
+        job->code = tern_source_run(job->source, &job->result, &job->error);
+    else if (job->destination)
+        job->code = tern_destination_run(job->destination, &job->result, &job->error);
+    else if (job->suspend)
+        job->code = tern_suspend_run(job->suspend, &job->result, &job->error);
+    else
+        job->code = tern_resume_run(job->resume, &job->result, &job->error);
+    if (job->nice) /* the guest runs, and what is left is to clear up */
+        priority_lower_all(job->nice);
     atomic_store(&job->ended, true);
     control_server_wake(job->server);
     return NULL;
@@ -70,8 +80,12 @@ void qemu_job_cancel(struct qemu_job *job)
 {
     if (job->source)
         tern_source_cancel(job->source);
-    else
+    else if (job->destination)
         tern_destination_cancel(job->destination);
+    else if (job->suspend)
+        tern_suspend_cancel(job->suspend);
+    else
+        tern_resume_cancel(job->resume);
 }
 
 static void run(struct qemu_job *job)
@@ -92,29 +106,46 @@ static int open_session(struct qemu_job *job)
 {
     const struct cli_values *values = job->values;
     const struct host_port *at = job->side == TERN_SIDE_SOURCE ? &values->to : &values->listen;
+    const struct tern_vm *vm = qemu_vm_describe(job->vm);
 
     tern_options_init(&job->options);
     migration_values_apply(&values->migration, &job->options);
+    job->options.on_event = on_event;
+    job->options.event_opaque = job;
+    if (job->of_image && job->side == TERN_SIDE_SOURCE)
+        return tern_suspend_create(vm, values->image, &job->options, &job->suspend, &job->error);
+    if (job->of_image) {
+        job->options.eager = true; /* the memory is another process's */
+        return tern_resume_create(vm, values->image, &job->options, &job->resume, &job->error);
+    }
     job->options.host = *at->host ? at->host : NULL;
     job->options.port = at->has_port ? at->port : (uint16_t)values->port;
     if (!job->options.port)
         job->options.port = UINT16_MAX; /* any free one */
-    job->options.on_event = on_event;
-    job->options.event_opaque = job;
     if (job->side == TERN_SIDE_SOURCE)
-        return tern_source_create(qemu_vm_describe(job->vm), &job->options, &job->source, &job->error);
-    return tern_destination_create(qemu_vm_describe(job->vm), &job->options, &job->destination, &job->error);
+        return tern_source_create(vm, &job->options, &job->source, &job->error);
+    return tern_destination_create(vm, &job->options, &job->destination, &job->error);
 }
 
 static const char *state_of(const struct qemu_job *job)
 {
-    bool migrated = job->result.outcome == TERN_OUTCOME_MIGRATED;
+    bool good = outcome_is_good(job->result.outcome);
 
-    if (job->side == TERN_SIDE_SOURCE && migrated)
-        return "inactive";
+    if (job->side == TERN_SIDE_SOURCE && good)
+        return job->of_image ? "suspended" : "inactive";
     if (job->side == TERN_SIDE_DESTINATION && job->result.outcome == TERN_OUTCOME_FAILED)
         return "inactive";
     return job->runs ? "active" : "paused";
+}
+
+static int tell_resumed(const struct qemu_job *job)
+{
+    char took[UNITS_TEXT_BYTES];
+
+    if (!job->values->quiet)
+        printf("the guest runs here, resumed from %s in %s\n", job->values->image,
+               units_duration(job->result.setup_ns, took));
+    return CLI_EXIT_OK;
 }
 
 /* The destination has its own few words for people; a source's end is told as that of any other. */
@@ -123,6 +154,8 @@ static int tell(struct qemu_job *job, struct json_object *done)
     const struct cli_values *values = job->values;
     char to[HOST_PORT_TEXT_BYTES], nodes[512];
 
+    if (!values->json && job->result.outcome == TERN_OUTCOME_RESUMED)
+        return tell_resumed(job);
     if (job->side == TERN_SIDE_DESTINATION && !values->json && job->result.outcome == TERN_OUTCOME_MIGRATED) {
         if (!values->quiet)
             printf("the guest runs here, received from %s over %s\n", job->result.peer, job->result.transport);
@@ -134,8 +167,10 @@ static int tell(struct qemu_job *job, struct json_object *done)
         say_error(&job->error);
         return job->result.outcome == TERN_OUTCOME_IN_DOUBT ? CLI_EXIT_IN_DOUBT : CLI_EXIT_FAILED;
     }
+    if (job->of_image)
+        return tell_end(values, TELL_SUSPEND, values->image, done, &job->error);
     host_port_text(job->options.host ? job->options.host : "", job->options.port, to);
-    return tell_migration(values, to, done, &job->error);
+    return tell_end(values, TELL_MIGRATION, to, done, &job->error);
 }
 
 /* For how long tern held QEMU still is to be known, and so is why a migration had so much to send. */
@@ -171,7 +206,7 @@ static struct json_object *describe_end(struct qemu_job *job)
 
 static int conclude(struct qemu_job *job, struct json_object *members)
 {
-    bool ok = job->result.outcome == TERN_OUTCOME_MIGRATED;
+    bool ok = outcome_is_good(job->result.outcome);
     struct json_object *done = json_of_done(ok, members), *event;
     int status;
 
@@ -200,12 +235,16 @@ static int cannot(const struct qemu_job *job)
 /* The other side has the guest, or is told that it stays there. */
 static void leave(struct qemu_job *job)
 {
-    bool migrated = job->result.outcome == TERN_OUTCOME_MIGRATED;
+    bool good = outcome_is_good(job->result.outcome), is_source = job->side == TERN_SIDE_SOURCE;
     struct tern_error error = {0};
 
     if (job->side == TERN_SIDE_DESTINATION && job->result.outcome == TERN_OUTCOME_FAILED)
         qemu_vm_leave(job->vm, false, NULL);
-    if (job->side == TERN_SIDE_SOURCE && migrated && qemu_vm_leave(job->vm, job->values->keep_source, &error))
+    if (job->of_image && is_source && good)
+        suspended_note_write(job->values->qmp, job->values->image);
+    else if (good)
+        suspended_note_clear(job->values->qmp);
+    if (is_source && good && qemu_vm_leave(job->vm, job->values->keep_source, &error))
         fprintf(stderr, "warning: the source's QEMU is still there, its guest stopped: %s\n", error.message);
 }
 
@@ -213,6 +252,8 @@ static void release(struct qemu_job *job)
 {
     tern_source_destroy(job->source);
     tern_destination_destroy(job->destination);
+    tern_suspend_destroy(job->suspend);
+    tern_resume_destroy(job->resume);
     qemu_vm_close(job->vm);
     job->vm = NULL;
     if (job->signal_fd >= 0)
@@ -237,9 +278,14 @@ static int start(struct qemu_job *job)
     if (!r)
         r = qemu_serve_open(job, &job->error);
     if (!r)
-        r = qemu_vm_open(job->values->qmp, job->side, will_pin(&job->values->migration), &job->vm, &job->error);
-    if (!r) /* the guardian and the helpers are there already, the threads that copy are not */
+        r = qemu_vm_open(job->values->qmp, job->side, !job->of_image && will_pin(&job->values->migration), &job->vm,
+                         &job->error);
+    if (r == -EBUSY && job->side == TERN_SIDE_SOURCE)
+        error_prefix(&job->error, job->of_image ? "cannot suspend" : "cannot migrate");
+    if (!r) { /* the guardian and the helpers are there already, the threads that copy are not */
         job->lowered = nice && priority_lower(nice);
+        job->nice = job->lowered ? nice : 0;
+    }
     if (!r)
         r = open_session(job);
     if (r)
@@ -265,14 +311,33 @@ static int finish(struct qemu_job *job, bool began)
     return status;
 }
 
+static int do_job(struct qemu_job *job)
+{
+    if (start(job))
+        return finish(job, false);
+    run(job);
+    return finish(job, true);
+}
+
 int qemu_migrate(const struct cli_values *values)
 {
     struct qemu_job job = {.values = values, .side = TERN_SIDE_SOURCE, .signal_fd = -1};
 
-    if (start(&job))
-        return finish(&job, false);
-    run(&job);
-    return finish(&job, true);
+    return do_job(&job);
+}
+
+int qemu_suspend(const struct cli_values *values)
+{
+    struct qemu_job job = {.values = values, .side = TERN_SIDE_SOURCE, .of_image = true, .signal_fd = -1};
+
+    return do_job(&job);
+}
+
+int qemu_resume(const struct cli_values *values)
+{
+    struct qemu_job job = {.values = values, .side = TERN_SIDE_DESTINATION, .of_image = true, .signal_fd = -1};
+
+    return do_job(&job);
 }
 
 int qemu_receive(const struct cli_values *values)

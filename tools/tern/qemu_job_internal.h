@@ -12,16 +12,20 @@
 
 struct qemu_job {
     const struct cli_values *values;
-    enum tern_side side;
+    enum tern_side side; /* whose guest it is, or will be */
+    bool of_image;       /* the other side is a file */
     struct control_server *server;
     struct qemu_vm *vm;
     struct tern_options options;
     struct tern_source *source;
     struct tern_destination *destination;
+    struct tern_suspend *suspend;
+    struct tern_resume *resume;
     struct tern_result result;
     struct tern_error error;
     int code;
     bool runs;    /* the guest, here, at the end */
+    int nice;     /* of the copying; 0: it has that of all else */
     bool lowered; /* priority.h; the engine's threads' from the start of the session on */
     struct render render;
     struct ongoing ongoing;

@@ -37,7 +37,7 @@ static int serve_status(struct qemu_job *job, uint64_t client, struct tern_error
     (void)error;
     json_object_object_add(done, "state", json_object_new_string(state_name(job)));
     json_object_object_add(done, "in_doubt", json_object_new_boolean(false));
-    ongoing_describe(&job->ongoing, job->side == TERN_SIDE_SOURCE, done);
+    ongoing_describe(&job->ongoing, job->of_image || job->side == TERN_SIDE_SOURCE, done);
     control_server_answer(job->server, client, NULL, done);
     json_object_put(done);
     return 0;
@@ -52,11 +52,18 @@ static int serve_cancel(struct qemu_job *job, uint64_t client, struct tern_error
     return r;
 }
 
+static const char *doing(const struct qemu_job *job)
+{
+    if (job->of_image)
+        return job->side == TERN_SIDE_SOURCE ? "suspended" : "resumed";
+    return job->side == TERN_SIDE_SOURCE ? "migrated" : "received";
+}
+
 static int refuse(struct qemu_job *job, uint64_t client, struct tern_error *error)
 {
     (void)client;
-    return error_set(error, -EBUSY, "wait for its end, or 'tern cancel' it", "the guest is being %s (%s)",
-                     job->side == TERN_SIDE_SOURCE ? "migrated" : "received", state_name(job));
+    return error_set(error, -EBUSY, "wait for its end, or 'tern cancel' it", "the guest is being %s (%s)", doing(job),
+                     state_name(job));
 }
 
 /* clang-format off */

@@ -40,6 +40,9 @@ void render_line(struct json_object *event, char *text, size_t text_bytes)
                               (unsigned long)round, units_rate(json_member_number(event, "rate_bps"), rate),
                               units_size(json_member_number(event, "bytes_left"), left),
                               units_duration(ns_of(event, "predicted_downtime_ms"), downtime));
+    else if (json_member_number(event, "bytes_left") && n < text_bytes) /* a guest that runs out of its image */
+        n += (size_t)snprintf(text + n, text_bytes - n, ", %s still to be read",
+                              units_size(json_member_number(event, "bytes_left"), left));
     if (throttle && n < text_bytes)
         snprintf(text + n, text_bytes - n, ", guest throttled %lu %%", (unsigned long)throttle);
 }
@@ -172,6 +175,11 @@ static void tuning_row(FILE *out, struct json_object *done)
     row(out, "writes", text);
 }
 
+static bool is_suspend(struct json_object *done)
+{
+    return !strcmp(json_member_text(done, "outcome"), "suspended");
+}
+
 static void how_it_went(FILE *out, struct json_object *done)
 {
     char text[2 * LINE_BYTES], a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES], c[UNITS_TEXT_BYTES];
@@ -199,7 +207,9 @@ static void how_it_went(FILE *out, struct json_object *done)
     row(out, "mean rate", text);
     registration_row(out, done);
     tuning_row(out, done);
-    row(out, "verified", json_member_flag(done, "verified") ? "every page, before the handover" : "no (--verify does)");
+    if (!is_suspend(done)) /* whose digests are in the image */
+        row(out, "verified",
+            json_member_flag(done, "verified") ? "every page, before the handover" : "no (--verify does)");
     snprintf(text, sizeof(text), "%s, %s of it to connect and prepare", units_duration(ns_of(done, "total_ms"), a),
              units_duration(ns_of(done, "setup_ms"), b));
     row(out, "total time", text);
@@ -210,27 +220,30 @@ static void ledger(FILE *out, struct json_object *done)
     static const struct {
         const char *member;
         const char *label;
+        const char *of_suspend; /* if it is another */
     } entries[] = {
-        {"stop_ms", "stop the guest"},
-        {"last_scan_ms", "find the last dirty pages"},
-        {"last_write_ms", "write them"},
-        {"fence_ms", "destination has them all"},
-        {"state_ms", "device state"},
-        {"commit_ms", "load it, agree, commit"},
-        {"activate_ms", "run at the destination"},
+        {"stop_ms", "stop the guest", NULL},
+        {"last_scan_ms", "find the last dirty pages", NULL},
+        {"last_write_ms", "write them", NULL},
+        {"fence_ms", "destination has them all", "digests"},
+        {"state_ms", "device state", NULL},
+        {"commit_ms", "load it, agree, commit", "sync the image, put it in its place"},
+        {"activate_ms", "run at the destination", NULL},
     };
+    bool suspend = is_suspend(done);
     struct json_object *downtime;
 
     fprintf(out, "  %-12s %9.3f ms\n", "downtime", json_member_double(done, "downtime_ms"));
     if (!json_object_object_get_ex(done, "downtime", &downtime))
         return;
-    for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
-        fprintf(out, "  %12s %9.3f ms  %s\n", "", json_member_double(downtime, entries[i].member), entries[i].label);
+    for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]) - suspend; i++) /* that does not run anywhere */
+        fprintf(out, "  %12s %9.3f ms  %s\n", "", json_member_double(downtime, entries[i].member),
+                suspend && entries[i].of_suspend ? entries[i].of_suspend : entries[i].label);
 }
 
 void render_summary(FILE *out, const char *to, struct json_object *done)
 {
-    fprintf(out, "migrated to %s\n", to);
+    fprintf(out, "%s to %s\n", is_suspend(done) ? "suspended" : "migrated", to);
     how_it_went(out, done);
     ledger(out, done);
     fflush(out);

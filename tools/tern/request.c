@@ -12,6 +12,7 @@
 #include "tools/common/control_socket.h"
 #include "tools/common/report.h"
 #include "tools/tern/say.h"
+#include "tools/tern/suspended_note.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 
@@ -45,6 +46,8 @@ int request_open(const char *path, const char *command, struct json_object *memb
     struct json_object *object;
     int r = control_socket_connect(path, &request.fd, error);
 
+    if (r == -ENOENT || r == -ECONNREFUSED)
+        suspended_note_explain(path, error);
     if (r)
         return r;
     object = json_object_new_object();

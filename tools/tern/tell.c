@@ -9,21 +9,24 @@
 #include "tools/tern/render.h"
 #include "tools/tern/say.h"
 
-static int tell_failure(const struct cli_values *values, const char *state, const struct tern_error *error)
+static int tell_failure(const struct cli_values *values, enum tell_job job, const char *state,
+                        const struct tern_error *error)
 {
+    const char *where = job == TELL_MIGRATION ? " at the source" : "";
+
     if (error->code == -ECANCELED) {
-        fprintf(stderr, "tern: cancelled; the guest %s at the source\n",
-                strcmp(state, "paused") ? "runs on" : "is paused as before");
+        fprintf(stderr, "tern: cancelled; the guest %s%s\n",
+                strcmp(state, "paused") ? "runs on" : "is paused as before", where);
         return CLI_EXIT_FAILED;
     }
     say_error(error);
     if (!values->quiet && !strcmp(state, "active"))
-        fprintf(stderr, "the guest runs on at the source\n");
+        fprintf(stderr, "the guest runs on%s\n", where);
     return CLI_EXIT_FAILED;
 }
 
-int tell_migration(const struct cli_values *values, const char *to, struct json_object *done,
-                   const struct tern_error *error)
+int tell_end(const struct cli_values *values, enum tell_job job, const char *to, struct json_object *done,
+             const struct tern_error *error)
 {
     bool show = !values->json;
 
@@ -37,5 +40,5 @@ int tell_migration(const struct cli_values *values, const char *to, struct json_
             say_error(error);
         return CLI_EXIT_IN_DOUBT;
     }
-    return show ? tell_failure(values, json_member_text(done, "state"), error) : CLI_EXIT_FAILED;
+    return show ? tell_failure(values, job, json_member_text(done, "state"), error) : CLI_EXIT_FAILED;
 }

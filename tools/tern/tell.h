@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* How a migration ended, told to people; with --json nothing is said here. */
+/* How a migration or a suspend ended, told to people; with --json nothing is said here. */
 #ifndef TOOLS_TERN_TELL_H
 #define TOOLS_TERN_TELL_H
 
@@ -7,9 +7,11 @@
 
 #include "tools/tern/cli.h"
 
-/* tell_migration: to is where it went as the user wrote it; error belongs to a done that is not ok. Returns the exit
+enum tell_job { TELL_MIGRATION, TELL_SUSPEND };
+
+/* tell_end: to is where it went as the user wrote it; error belongs to a done that is not ok. Returns the exit
  * status. */
-int tell_migration(const struct cli_values *values, const char *to, struct json_object *done,
-                   const struct tern_error *error);
+int tell_end(const struct cli_values *values, enum tell_job job, const char *to, struct json_object *done,
+             const struct tern_error *error);
 
 #endif

@@ -33,9 +33,19 @@ static const char *job_phrase(const struct vm_process *process)
         return "is being received";
     case JOB_VERIFY:
         return "is being verified";
+    case JOB_SUSPEND:
+        return "is being suspended";
+    case JOB_RESUME:
+        return "is being resumed";
     default:
         return "is idle";
     }
+}
+
+/* Its guest runs, and the job only reads what it has not touched yet. */
+static bool is_resumed(const struct vm_process *process)
+{
+    return process->job.kind == JOB_RESUME && atomic_load(&process->resumed);
 }
 
 /* Refuse what must not touch the guest now. */
@@ -47,7 +57,7 @@ static int refuse_busy(const struct vm_process *process, const char *verb, struc
     if (process->job.kind == JOB_VERIFY)
         return error_set(error, -EBUSY, "wait for its end", "cannot %s: the guest %s (%s)", verb, job_phrase(process),
                          process_state(process));
-    if (process->job.kind != JOB_NONE)
+    if (process->job.kind != JOB_NONE && !is_resumed(process))
         return error_set(error, -EBUSY, "wait for its end, or 'tern cancel' it", "cannot %s: the guest %s (%s)", verb,
                          job_phrase(process), process_state(process));
     return 0;
@@ -88,11 +98,10 @@ static int command_cont(struct vm_process *process, uint64_t client, struct json
 static int command_cancel(struct vm_process *process, uint64_t client, struct json_object *request,
                           struct tern_error *error)
 {
-    const struct job *job = &process->job;
     int r;
 
     (void)request;
-    if (job->kind != JOB_SOURCE && job->kind != JOB_DESTINATION)
+    if (!job_is_transfer(process) || is_resumed(process))
         return error_set(error, -EALREADY, NULL, "nothing to cancel: no migration is under way, the guest is %s",
                          process_state(process));
     r = ongoing_cancelled_by(&process->ongoing, client, error);
@@ -101,15 +110,61 @@ static int command_cancel(struct vm_process *process, uint64_t client, struct js
     return r;
 }
 
+/* start_job: now, or when the memory of a resumed guest is all there. */
+static int start_job(struct vm_process *process, uint64_t client, struct json_object *request,
+                     int (*start)(struct vm_process *, uint64_t, struct json_object *, struct tern_error *),
+                     struct tern_error *error)
+{
+    if (!is_resumed(process))
+        return start(process, client, request, error);
+    if (process->waiting.client)
+        return error_set(error, -EBUSY, "wait for its end", "another request waits for the end of the guest's resume");
+    process->waiting = (struct waiting){client, json_object_get(request), start};
+    return 0;
+}
+
+void commands_start_waiting(struct vm_process *process)
+{
+    struct waiting waiting = process->waiting;
+    struct tern_error error = {0};
+    int r;
+
+    process->waiting = (struct waiting){0};
+    if (!waiting.client)
+        return;
+    if (process->ended || process->ending)
+        r = error_set(&error, -ECANCELED, NULL, "the VM process is ending");
+    else if (waiting.start != job_start_verify && !process->ops->runs(process->guest))
+        r = error_set(&error, -EBUSY, "'tern cont' it first", "the guest was paused meanwhile");
+    else
+        r = waiting.start(process, waiting.client, waiting.request, &error);
+    if (r)
+        control_server_answer(process->server, waiting.client, &error, NULL);
+    json_object_put(waiting.request);
+}
+
+/* What comes back, runs: a paused guest would be started by being moved or suspended. */
+static int command_transfer(struct vm_process *process, uint64_t client, struct json_object *request, const char *verb,
+                            int (*start)(struct vm_process *, uint64_t, struct json_object *, struct tern_error *),
+                            struct tern_error *error)
+{
+    int r = refuse_busy(process, verb, error);
+
+    if (!r && !process->ops->runs(process->guest))
+        r = error_set(error, -EBUSY, "'tern cont' it first", "cannot %s: the guest is paused", verb);
+    return r ? r : start_job(process, client, request, start, error);
+}
+
 static int command_migrate(struct vm_process *process, uint64_t client, struct json_object *request,
                            struct tern_error *error)
 {
-    int r = refuse_busy(process, "migrate", error);
+    return command_transfer(process, client, request, "migrate", job_start_source, error);
+}
 
-    /* The destination runs what it has received: a paused guest would be started by being moved. */
-    if (!r && !process->ops->runs(process->guest))
-        r = error_set(error, -EBUSY, "'tern cont' it first", "cannot migrate: the guest is paused");
-    return r ? r : job_start_source(process, client, request, error);
+static int command_suspend(struct vm_process *process, uint64_t client, struct json_object *request,
+                           struct tern_error *error)
+{
+    return command_transfer(process, client, request, "suspend", job_start_suspend, error);
 }
 
 static int command_verify(struct vm_process *process, uint64_t client, struct json_object *request,
@@ -117,8 +172,7 @@ static int command_verify(struct vm_process *process, uint64_t client, struct js
 {
     int r = refuse_busy(process, "verify", error);
 
-    (void)request;
-    return r ? r : job_start_verify(process, client, error);
+    return r ? r : start_job(process, client, request, job_start_verify, error);
 }
 
 static int command_resolve(struct vm_process *process, uint64_t client, struct json_object *request,
@@ -176,8 +230,8 @@ static int command_status(struct vm_process *process, uint64_t client, struct js
     (void)error;
     json_object_object_add(done, "state", json_object_new_string(process_state(process)));
     json_object_object_add(done, "in_doubt", json_object_new_boolean(process->in_doubt));
-    if (process->job.kind == JOB_SOURCE || process->job.kind == JOB_DESTINATION)
-        ongoing_describe(&process->ongoing, process->job.kind == JOB_SOURCE, done);
+    if (job_is_transfer(process))
+        ongoing_describe(&process->ongoing, process->job.kind != JOB_DESTINATION, done);
     process->ops->status(process->guest, guest);
     json_object_object_add(done, "guest", guest);
     if (*process->last)
@@ -192,6 +246,7 @@ static const struct vm_command commands[] = {
     {"cont", CLI_REQUEST_PLAIN, command_cont},         {"cancel", CLI_REQUEST_PLAIN, command_cancel},
     {"migrate", CLI_REQUEST_MIGRATE, command_migrate}, {"verify", CLI_REQUEST_PLAIN, command_verify},
     {"resolve", CLI_REQUEST_RESOLVE, command_resolve}, {"quit", CLI_REQUEST_PLAIN, command_quit},
+    {"suspend", CLI_REQUEST_SUSPEND, command_suspend},
 };
 
 static int dispatch(struct vm_process *process, uint64_t client, const char *name, struct json_object *request,
@@ -207,7 +262,8 @@ static int dispatch(struct vm_process *process, uint64_t client, const char *nam
         r = options_from_json(&cli_options, commands[i].options, request, "command", &texts, error);
         return r ? r : commands[i].run(process, client, request, error);
     }
-    return error_set(error, -ENOSYS, "status, pause, cont, cancel, migrate, verify, resolve and quit are known",
+    return error_set(error, -ENOSYS,
+                     "status, pause, cont, cancel, migrate, suspend, verify, resolve and quit are known",
                      "unknown command '%.60s'", name);
 }
 
@@ -226,8 +282,12 @@ static void on_gone(void *opaque, uint64_t client)
 {
     struct vm_process *process = opaque;
 
-    if (process->job.kind == JOB_SOURCE && process->job.client == client)
+    if ((process->job.kind == JOB_SOURCE || process->job.kind == JOB_SUSPEND) && process->job.client == client)
         job_cancel(process);
+    if (process->waiting.client == client) {
+        json_object_put(process->waiting.request);
+        process->waiting = (struct waiting){0};
+    }
     if (process->quit_client == client)
         process->quit_client = 0; /* it ends all the same */
 }

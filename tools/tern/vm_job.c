@@ -8,10 +8,24 @@
 #include "tools/common/report.h"
 #include "tools/common/units.h"
 #include "tools/tern/say.h"
+#include "tools/tern/suspended_note.h"
 #include "tools/tern/vm_process_internal.h"
 #include "transport/error.h"
 
 /* ---- in the job's thread, or in the engine's ---- */
+
+/* A guest that runs out of its image, while the rest of it is read. */
+static void note_resumed(struct vm_process *process, const struct tern_event *event)
+{
+    char took[UNITS_TEXT_BYTES];
+
+    if (process->job.kind != JOB_RESUME || event->kind != TERN_EVENT_PHASE || event->phase != TERN_PHASE_ACTIVATE)
+        return;
+    atomic_store(&process->resumed, true);
+    suspended_note_clear(process->values->control);
+    process_say(process, "the guest runs here, resumed from %s in %s", process->values->image,
+                units_duration(event->elapsed_ns, took));
+}
 
 static void on_event(void *opaque, const struct tern_event *event)
 {
@@ -19,6 +33,7 @@ static void on_event(void *opaque, const struct tern_event *event)
     struct json_object *object = json_of_event(event);
 
     ongoing_note(&process->ongoing, event);
+    note_resumed(process, event);
     if (event->kind == TERN_EVENT_WARNING && !process->values->json && !process->values->quiet)
         fprintf(stderr, "warning: %s\n", event->text);
     if (process->job.kind == JOB_DESTINATION && event->kind == TERN_EVENT_PHASE && event->phase == TERN_PHASE_INITIATE)
@@ -40,6 +55,10 @@ static void *run_job(void *opaque)
         job->code = process->engine->source_run(job->source, &job->result, &job->error);
     else if (job->kind == JOB_DESTINATION)
         job->code = process->engine->destination_run(job->destination, &job->result, &job->error);
+    else if (job->kind == JOB_SUSPEND)
+        job->code = process->engine->suspend_run(job->suspend, &job->result, &job->error);
+    else if (job->kind == JOB_RESUME)
+        job->code = process->engine->resume_run(job->resume, &job->result, &job->error);
     else
         job->code = process->ops->verify(process->guest, job->report, &job->error);
     atomic_store(&process->job_ended, true);
@@ -58,6 +77,10 @@ static void release_job(struct vm_process *process)
         process->engine->source_destroy(job->source);
     if (job->destination)
         process->engine->destination_destroy(job->destination);
+    if (job->suspend)
+        process->engine->suspend_destroy(job->suspend);
+    if (job->resume)
+        process->engine->resume_destroy(job->resume);
     json_object_put(job->request);
     json_object_put(job->report);
     ongoing_reset(&process->ongoing);
@@ -77,34 +100,49 @@ static int launch(struct vm_process *process, enum job_kind kind, struct tern_er
     return 0;
 }
 
-static void fill_options(struct vm_process *process, const struct cli_values *values, const struct host_port *at)
+static void fill_options(struct vm_process *process, const struct cli_values *values)
 {
     struct tern_options *options = &process->job.options;
 
     process->engine->options_init(options);
-    options->host = *at->host ? at->host : NULL;
-    options->port = at->has_port ? at->port : (uint16_t)values->port;
-    if (!options->port)
-        options->port = UINT16_MAX; /* any free one */
     migration_values_apply(&values->migration, options);
+    options->eager = values->eager;
     options->on_event = on_event;
     options->event_opaque = process;
 }
 
-int job_start_source(struct vm_process *process, uint64_t client, struct json_object *request, struct tern_error *error)
+static void fill_address(struct vm_process *process, const struct cli_values *values, const struct host_port *at)
 {
-    struct job *job = &process->job;
+    struct tern_options *options = &process->job.options;
+
+    fill_options(process, values);
+    options->host = *at->host ? at->host : NULL;
+    options->port = at->has_port ? at->port : (uint16_t)values->port;
+    if (!options->port)
+        options->port = UINT16_MAX; /* any free one */
+}
+
+/* The members of a request into the job's values. */
+static int read_request(struct job *job, unsigned command, uint64_t client, struct json_object *request,
+                        struct tern_error *error)
+{
     struct option_texts texts;
     int r;
 
     job->request = json_object_get(request);
     job->client = client;
     cli_values_init(&job->values);
-    r = options_from_json(&cli_options, CLI_REQUEST_MIGRATE, request, "command", &texts, error);
-    if (!r)
-        r = options_apply(&cli_options, CLI_REQUEST_MIGRATE, &texts, &job->values, error);
+    r = options_from_json(&cli_options, command, request, "command", &texts, error);
+    return r ? r : options_apply(&cli_options, command, &texts, &job->values, error);
+}
+
+int job_start_source(struct vm_process *process, uint64_t client, struct json_object *request, struct tern_error *error)
+{
+    struct job *job = &process->job;
+    int r = read_request(job, CLI_REQUEST_MIGRATE, client, request, error);
+
     if (!r) {
-        fill_options(process, &job->values, &job->values.to);
+        fill_address(process, &job->values, &job->values.to);
         r = process->engine->source_create(process->ops->describe(process->guest), &job->options, &job->source, error);
     }
     if (r) {
@@ -121,7 +159,7 @@ int job_start_destination(struct vm_process *process, struct tern_error *error)
     struct job *job = &process->job;
     int r;
 
-    fill_options(process, values, &values->listen);
+    fill_address(process, values, &values->listen);
     r = process->engine->destination_create(process->ops->describe(process->guest), &job->options, &job->destination,
                                             error);
     if (r) {
@@ -134,8 +172,42 @@ int job_start_destination(struct vm_process *process, struct tern_error *error)
     return launch(process, JOB_DESTINATION, error);
 }
 
-int job_start_verify(struct vm_process *process, uint64_t client, struct tern_error *error)
+int job_start_suspend(struct vm_process *process, uint64_t client, struct json_object *request,
+                      struct tern_error *error)
 {
+    struct job *job = &process->job;
+    int r = read_request(job, CLI_REQUEST_SUSPEND, client, request, error);
+
+    if (!r) {
+        fill_options(process, &job->values);
+        r = process->engine->suspend_create(process->ops->describe(process->guest), job->values.image, &job->options,
+                                            &job->suspend, error);
+    }
+    if (r) {
+        release_job(process);
+        return r;
+    }
+    return launch(process, JOB_SUSPEND, error);
+}
+
+int job_start_resume(struct vm_process *process, struct tern_error *error)
+{
+    struct job *job = &process->job;
+    int r;
+
+    fill_options(process, process->values);
+    r = process->engine->resume_create(process->ops->describe(process->guest), process->values->image, &job->options,
+                                       &job->resume, error);
+    if (r) {
+        release_job(process);
+        return r;
+    }
+    return launch(process, JOB_RESUME, error);
+}
+
+int job_start_verify(struct vm_process *process, uint64_t client, struct json_object *request, struct tern_error *error)
+{
+    (void)request;
     process->job.client = client;
     process->job.report = json_object_new_object();
     return launch(process, JOB_VERIFY, error);
@@ -147,6 +219,20 @@ void job_cancel(struct vm_process *process)
         process->engine->source_cancel(process->job.source);
     else if (process->job.kind == JOB_DESTINATION)
         process->engine->destination_cancel(process->job.destination);
+    else if (process->job.kind == JOB_SUSPEND)
+        process->engine->suspend_cancel(process->job.suspend);
+    else if (process->job.kind == JOB_RESUME)
+        process->engine->resume_cancel(process->job.resume);
+}
+
+bool job_is_transfer(const struct vm_process *process)
+{
+    return process->job.kind != JOB_NONE && process->job.kind != JOB_VERIFY;
+}
+
+static const char *failure_name(enum job_kind kind)
+{
+    return kind == JOB_SUSPEND ? "suspending" : kind == JOB_RESUME ? "resuming" : "the migration";
 }
 
 /* In doubt, only the operator's word may end this process: what asked for its end before is refused. */
@@ -162,18 +248,23 @@ static void hold_in_doubt(struct vm_process *process)
     process->quit_client = 0;
 }
 
-/* What the client of the migration and our own output are told. */
+/* The guest is elsewhere now: whoever asked for that is answered when all is released. */
+static bool has_left(const struct job *job)
+{
+    return outcome_is_good(job->result.outcome) && (job->kind == JOB_SOURCE || job->kind == JOB_SUSPEND);
+}
+
+/* What the client of the job and our own output are told. */
 static void report_end(struct vm_process *process)
 {
     struct job *job = &process->job;
-    bool migrated = job->result.outcome == TERN_OUTCOME_MIGRATED;
+    bool ok = outcome_is_good(job->result.outcome);
     struct json_object *members = json_of_result(&job->result);
+    const char *left = job->kind == JOB_SUSPEND ? "suspended" : "inactive";
     struct json_object *done;
 
-    json_object_object_add(
-        members, "state",
-        json_object_new_string(migrated && job->kind == JOB_SOURCE ? "inactive" : process_state(process)));
-    if (!migrated) {
+    json_object_object_add(members, "state", json_object_new_string(has_left(job) ? left : process_state(process)));
+    if (!ok) {
         struct json_object *event = json_of_error(&job->error);
 
         process_print(process, event);
@@ -181,16 +272,16 @@ static void report_end(struct vm_process *process)
         if (!process->values->json)
             say_error(&job->error);
     }
-    done = json_of_done(migrated, members);
+    done = json_of_done(ok, members);
     process_print(process, done);
     json_object_put(done);
-    if (migrated && job->kind == JOB_SOURCE) { /* answered when all is released */
+    if (has_left(job)) {
         process->migrate_client = job->client;
         process->migrated = members;
         return;
     }
     if (job->client)
-        control_server_answer(process->server, job->client, migrated ? NULL : &job->error, members);
+        control_server_answer(process->server, job->client, ok ? NULL : &job->error, members);
     json_object_put(members);
 }
 
@@ -223,6 +314,7 @@ static void conclude_destination(struct vm_process *process)
     switch (job->result.outcome) {
     case TERN_OUTCOME_MIGRATED:
         process->inactive = false;
+        suspended_note_clear(process->values->control);
         process_say(process, "the guest runs here, received%s%s over %s in %s", *job->result.peer ? " from " : "",
                     job->result.peer, job->result.transport, units_duration(job->result.total_ns, took));
         if (*report_nodes(&job->result, nodes, sizeof(nodes)))
@@ -237,6 +329,32 @@ static void conclude_destination(struct vm_process *process)
         process_end(process, CLI_EXIT_FAILED);
         break;
     }
+}
+
+static void conclude_suspend(struct vm_process *process)
+{
+    const struct job *job = &process->job;
+
+    if (job->result.outcome != TERN_OUTCOME_SUSPENDED) {
+        process_say(process, "not suspended to %s; the guest is %s", job->values.image, process_state(process));
+        return;
+    }
+    suspended_note_write(process->values->control, job->values.image);
+    process_say(process, "suspended to %s", job->values.image);
+    process_end(process, CLI_EXIT_OK);
+}
+
+/* A guest that ran, and was stopped because a part of it is damaged, is none any more. */
+static void conclude_resume(struct vm_process *process)
+{
+    char took[UNITS_TEXT_BYTES];
+
+    if (process->job.result.outcome == TERN_OUTCOME_RESUMED) {
+        process->inactive = false;
+        process_say(process, "all of its memory is here, in %s", units_duration(process->job.result.total_ns, took));
+        return;
+    }
+    process_end(process, process->ending && atomic_load(&process->resumed) ? CLI_EXIT_OK : CLI_EXIT_FAILED);
 }
 
 static void conclude_verify(struct vm_process *process)
@@ -257,16 +375,22 @@ void job_conclude(struct vm_process *process)
         release_job(process);
         return;
     }
-    if (job->result.outcome != TERN_OUTCOME_MIGRATED && !job->error.code)
-        error_set(&job->error, job->code ? job->code : -EIO, NULL, "the migration failed: %s", strerror(-job->code));
+    if (!outcome_is_good(job->result.outcome) && !job->error.code)
+        error_set(&job->error, job->code ? job->code : -EIO, NULL, "%s failed: %s", failure_name(job->kind),
+                  strerror(-job->code));
     if (job->kind == JOB_SOURCE)
         conclude_source(process);
-    else
+    else if (job->kind == JOB_DESTINATION)
         conclude_destination(process);
+    else if (job->kind == JOB_SUSPEND)
+        conclude_suspend(process);
+    else
+        conclude_resume(process);
     report_end(process);
-    ongoing_answer_cancels(&process->ongoing, process->server, job->kind == JOB_SOURCE, job->result.outcome);
+    ongoing_answer_cancels(&process->ongoing, process->server, job->kind != JOB_DESTINATION, job->result.outcome);
     snprintf(process->last, sizeof(process->last), "%s%s%s", outcome_name(job->result.outcome),
-             job->result.outcome == TERN_OUTCOME_MIGRATED ? "" : ": ",
-             job->result.outcome == TERN_OUTCOME_MIGRATED ? "" : job->error.message);
+             outcome_is_good(job->result.outcome) ? "" : ": ",
+             outcome_is_good(job->result.outcome) ? "" : job->error.message);
     release_job(process);
+    commands_start_waiting(process);
 }

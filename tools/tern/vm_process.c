@@ -11,6 +11,7 @@
 #include "tools/common/report.h"
 #include "tools/common/signals.h"
 #include "tools/tern/say.h"
+#include "tools/tern/suspended_note.h"
 #include "tools/tern/vm_process_internal.h"
 #include "transport/error.h"
 
@@ -19,7 +20,7 @@
 
 const char *process_state(const struct vm_process *process)
 {
-    if (process->inactive)
+    if (process->inactive && !atomic_load(&process->resumed))
         return "inactive";
     return !process->in_doubt && process->ops->runs(process->guest) ? "active" : "paused";
 }
@@ -137,12 +138,17 @@ static void turn(struct vm_process *process)
         process_end(process, CLI_EXIT_FAILED);
 }
 
-int vm_process_run(struct vm_process *process, bool receive)
+int vm_process_run(struct vm_process *process, enum vm_process_start start)
 {
     struct tern_error error = {0};
+    int r = 0;
 
-    process->inactive = receive;
-    if (receive && job_start_destination(process, &error))
+    process->inactive = start != VM_PROCESS_RUN;
+    if (start == VM_PROCESS_RUN)
+        suspended_note_clear(process->values->control); /* another guest goes by this name now */
+    else
+        r = start == VM_PROCESS_RECEIVE ? job_start_destination(process, &error) : job_start_resume(process, &error);
+    if (r)
         return say_error(&error);
     while (!process->ended)
         turn(process);
@@ -170,6 +176,7 @@ void vm_process_destroy(struct vm_process *process)
     }
     if (process->signal_fd >= 0)
         close(process->signal_fd);
+    json_object_put(process->waiting.request);
     pthread_mutex_destroy(&process->lock);
     ongoing_release(&process->ongoing);
     free(process);

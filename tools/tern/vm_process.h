@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The process that a VM is: a guest, its control socket, and at most one job at a time (a migration away, one
- * towards here, or a verification), each job in a thread of its own.
+ * towards here, into or out of an image, or a verification), each job in a thread of its own.
  *
  *   receive: inactive --migrated--> active          failed: the process ends with 1
- *   run:     active <--pause, cont--> paused         migrated away: the process ends with 0
+ *   resume:  inactive --its state is there--> active, while its memory is still read (the job goes on meanwhile)
+ *   run:     active <--pause, cont--> paused         migrated away or suspended: the process ends with 0
  *   both:    a handover cut short: paused, in doubt; only resolve leads out of it
  *
  * Invariant: the guest is never run while in doubt but by resolve; nothing but the engine touches it during a
- * migration. Knows the guest and the engine by their tables only, so both can be replaced in tests. */
+ * migration; what needs a job waits for the end of a resume. Knows the guest and the engine by their tables only, so
+ * both can be replaced in tests. */
 #ifndef TOOLS_TERN_VM_PROCESS_H
 #define TOOLS_TERN_VM_PROCESS_H
 
@@ -45,6 +47,16 @@ struct engine_ops {
     int (*destination_run)(struct tern_destination *destination, struct tern_result *result, struct tern_error *error);
     void (*destination_cancel)(struct tern_destination *destination);
     void (*destination_destroy)(struct tern_destination *destination);
+    int (*suspend_create)(const struct tern_vm *vm, const char *path, const struct tern_options *options,
+                          struct tern_suspend **out, struct tern_error *error);
+    int (*suspend_run)(struct tern_suspend *suspend, struct tern_result *result, struct tern_error *error);
+    void (*suspend_cancel)(struct tern_suspend *suspend);
+    void (*suspend_destroy)(struct tern_suspend *suspend);
+    int (*resume_create)(const struct tern_vm *vm, const char *path, const struct tern_options *options,
+                         struct tern_resume **out, struct tern_error *error);
+    int (*resume_run)(struct tern_resume *resume, struct tern_result *result, struct tern_error *error);
+    void (*resume_cancel)(struct tern_resume *resume);
+    void (*resume_destroy)(struct tern_resume *resume);
 };
 
 extern const struct engine_ops engine_libtern;
@@ -58,9 +70,13 @@ int vm_process_create(const struct cli_values *values, const struct engine_ops *
                       struct tern_error *error);
 /* The guest and what it is called in messages; borrowed. Before vm_process_run. */
 void vm_process_set_guest(struct vm_process *process, const struct guest_ops *ops, void *guest, const char *name);
-/* Serve until the guest has migrated away, has ended, or is to be ended. With receive, wait for a migration first.
+/* Where the guest comes from. */
+enum vm_process_start { VM_PROCESS_RUN, VM_PROCESS_RECEIVE, VM_PROCESS_RESUME };
+
+/* Serve until the guest has migrated away, has been suspended, has ended, or is to be ended. Unless it runs already
+ * (RUN), it is waited for or read first.
  * returns  the exit status of the program */
-int vm_process_run(struct vm_process *process, bool receive);
+int vm_process_run(struct vm_process *process, enum vm_process_start start);
 /* The guest has ended by itself; failure may be NULL. Any thread. */
 void vm_process_guest_ended(struct vm_process *process, const struct tern_error *failure);
 /* vm_process_destroy: the guest has been released by then. Removes the socket, then gives those who asked for the

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The destination's lanes. A thread for each reads headers and, once the place is proven to lie in an exposed region,
- * the payload straight into guest memory. A frame that proves nothing ends its lane; memory beyond it is untouched.
- * Nothing is read before wait_lanes has succeeded: a source that is turned away has written nothing.
+/* The destination's lanes. A thread for each takes headers and, once the place is proven to lie in an exposed region,
+ * the payload straight into guest memory, or answers a read from there. A frame that proves nothing ends its lane;
+ * memory beyond it is untouched and untold. Nothing is taken before wait_lanes has succeeded: a source that is turned
+ * away has written and learnt nothing.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -30,6 +31,7 @@ struct receiver {
 
 struct link_destination {
     uint32_t n_lanes, peer_timeout_ms;
+    enum link_operation operation;
     int connect_timeout_ms;
     struct receiver *receivers;
     struct tcp_region regions[LINK_REGIONS_MAX];
@@ -66,16 +68,44 @@ static int receive(struct receiver *receiver, uint8_t *to, uint64_t length)
     return 0;
 }
 
+static int check_run(struct receiver *receiver, const struct frame *frame, enum link_operation operation)
+{
+    const struct link_destination *destination = receiver->destination;
+    const char *name = operation == LINK_READ ? "read" : "write";
+
+    if (destination->operation != operation)
+        return error_set(&receiver->error, -EPROTO, NULL, "tcp lane %u: a %s, which guest memory is not exposed for",
+                         receiver->lane, name);
+    if (!tcp_inside(destination->regions, frame->what, frame->offset_bytes, frame->length_bytes))
+        return error_set(&receiver->error, -EPROTO, NULL,
+                         "tcp lane %u: a %s of %llu bytes at %llu of region %u lies outside guest memory",
+                         receiver->lane, name, (unsigned long long)frame->length_bytes,
+                         (unsigned long long)frame->offset_bytes, frame->what);
+    return 0;
+}
+
 static int take_write(struct receiver *receiver, const struct frame *frame)
 {
-    const struct tcp_region *regions = receiver->destination->regions;
+    int r = check_run(receiver, frame, LINK_WRITE);
 
-    if (!tcp_inside(regions, frame->what, frame->offset_bytes, frame->length_bytes))
-        return error_set(&receiver->error, -EPROTO, NULL,
-                         "tcp lane %u: a write of %llu bytes at %llu of region %u lies outside guest memory",
-                         receiver->lane, (unsigned long long)frame->length_bytes,
-                         (unsigned long long)frame->offset_bytes, frame->what);
-    return receive(receiver, regions[frame->what].base + frame->offset_bytes, frame->length_bytes);
+    return r ? r
+             : receive(receiver, receiver->destination->regions[frame->what].base + frame->offset_bytes,
+                       frame->length_bytes);
+}
+
+static int take_read(struct receiver *receiver, const struct frame *frame)
+{
+    int r = check_run(receiver, frame, LINK_READ);
+
+    if (r)
+        return r;
+    r = tcp_answer(receiver->fd, receiver->destination->regions[frame->what].base + frame->offset_bytes,
+                   frame->length_bytes);
+    if (r == -ETIMEDOUT)
+        error_set(&receiver->error, -ECONNRESET, "look at the source's messages",
+                  "tcp lane %u: the source asked for %llu bytes and takes none of them", receiver->lane,
+                  (unsigned long long)frame->length_bytes);
+    return r ? r : receive(receiver, receiver->header, 0);
 }
 
 static int take_fence(struct receiver *receiver, const struct frame *frame)
@@ -103,6 +133,8 @@ static int take_frame(struct receiver *receiver)
     switch (frame.type) {
     case FRAME_WRITE:
         return take_write(receiver, &frame);
+    case FRAME_READ:
+        return take_read(receiver, &frame);
     case FRAME_FENCE:
         return take_fence(receiver, &frame);
     default:
@@ -161,6 +193,7 @@ int tcp_destination_open(const struct link_options *options, const struct sockad
         return error_set(error, -ENOMEM, NULL, "out of memory for %u lanes", options->n_lanes);
     }
     destination->n_lanes = options->n_lanes;
+    destination->operation = options->operation;
     destination->peer_timeout_ms = options->peer_timeout_ms;
     destination->connect_timeout_ms = options->connect_timeout_ms;
     for (uint32_t i = 0; i < options->n_lanes; i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What travels on a tcp lane, little-endian: u32 type · u32 region or round · u64 offset · u64 length, then, for WRITE,
- * length bytes for that place of the region. A FENCE has offset and length zero. Pure.
+ * length bytes for that place of the region. A FENCE has offset and length zero. A READ is answered with the length
+ * bytes of that place, and nothing else: answers come in the order of the frames. A lane has WRITEs or READs. Pure.
  */
 #ifndef TRANSPORT_TCP_FRAME_H
 #define TRANSPORT_TCP_FRAME_H
@@ -11,6 +12,7 @@
 
 #define FRAME_BYTES 24u
 #define FRAME_WRITE 0x57524954u
+#define FRAME_READ  0x52454144u
 #define FRAME_FENCE 0x46454e43u
 
 struct frame {

@@ -21,7 +21,8 @@ static int usable(const struct link_options *options, const struct sockaddr *add
     return 0;
 }
 
-/* With TCP_USER_TIMEOUT it is that which ends a connection whose keep-alives are not answered. source: tcp(7) */
+/* With TCP_USER_TIMEOUT it is that which ends a connection whose keep-alives are not answered, and one whose peer lives
+ * and takes nothing. source: tcp(7) */
 void tcp_tune(int fd, uint32_t peer_timeout_ms)
 {
     uint64_t most_ms = (uint64_t)(peer_timeout_ms ? peer_timeout_ms : PEER_TIMEOUT_MS) + LATER_MS;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The source's lanes. Posted runs wait in the lane's own queue; wait() sends them, many in one call, from guest memory.
- * What the kernel has taken it has copied: DRAINED means that source memory may change unseen.
+ * What the kernel has taken it has copied: DRAINED means that source memory may change unseen. Of reads only the frames
+ * are sent, and wait() takes the answers.
  * A lane belongs to its worker; abort reaches it only through aborted and abort_fd.
  */
 #include <errno.h>
@@ -34,10 +35,12 @@ struct lane {
     struct item queue[QUEUE_ITEMS];
     uint32_t head, count;
     uint64_t sent_bytes; /* of the first item, header included */
+    struct tcp_answers answers;
 };
 
 struct link_source {
     uint32_t n_lanes, peer_timeout_ms;
+    enum link_operation operation;
     struct lane *lanes;
     struct tcp_region regions[LINK_REGIONS_MAX];
     int abort_fd;
@@ -112,7 +115,7 @@ static int push(struct link_source *source, uint32_t index, struct tern_error *e
     return 0;
 }
 
-/* A peer that ends a lane sends nothing else on it: readable means that it is over. */
+/* Where no answer is due, readable means that it is over: the peer ended the lane, or sends what nobody asked for. */
 static int peer_state(struct link_source *source, uint32_t index, struct tern_error *error)
 {
     char byte;
@@ -123,42 +126,69 @@ static int peer_state(struct link_source *source, uint32_t index, struct tern_er
     return lane_down(index, n < 0 ? errno : ECONNRESET, error);
 }
 
+/* Answers come one by one: only when a quarter of the room is free are many asked for at once. */
+static bool holds(const struct lane *lane, enum link_wait what)
+{
+    if (what == LINK_WAIT_DRAINED)
+        return !lane->count && !lane->answers.count;
+    return lane->count < QUEUE_ITEMS && lane->answers.count <= TCP_ANSWERS_MAX / 4 * 3;
+}
+
+/* Until the socket takes more of what is to be sent (if it was full), something comes, or the link is aborted. */
+static int await_socket(struct link_source *source, uint32_t index, bool full, uint64_t deadline_ns,
+                        struct tern_error *error)
+{
+    struct lane *lane = &source->lanes[index];
+    struct pollfd p[2] = {{.fd = lane->fd, .events = (short)(POLLIN | (full ? POLLOUT : 0))},
+                          {.fd = source->abort_fd, .events = POLLIN}};
+
+    if (poll(p, 2, clock_left_ms(deadline_ns)) == 0)
+        return -ETIMEDOUT;
+    if (p[0].revents & (POLLIN | POLLERR | POLLHUP) && !lane->answers.count)
+        return peer_state(source, index, error);
+    return 0;
+}
+
 int tcp_wait(struct link_source *source, uint32_t index, enum link_wait what, int timeout_ms, struct tern_error *error)
 {
     struct lane *lane = &source->lanes[index];
     uint64_t deadline_ns = clock_after_ms((uint32_t)timeout_ms);
 
     for (;;) {
-        struct pollfd p[2] = {{.fd = lane->fd, .events = POLLOUT | POLLIN}, {.fd = source->abort_fd, .events = POLLIN}};
+        ssize_t n = 0;
         int r;
 
         if (atomic_load(&source->aborted))
             return canceled(error);
         r = push(source, index, error);
-        if (r <= 0)
+        if (r < 0)
             return r;
-        if (what == LINK_WAIT_ROOM && lane->count < QUEUE_ITEMS)
+        if (lane->answers.count)
+            n = tcp_answers_take(&lane->answers, lane->fd);
+        if (n < 0)
+            return lane_down(index, (int)-n, error);
+        if (holds(lane, what))
             return 0;
-        r = poll(p, 2, clock_left_ms(deadline_ns));
-        if (r == 0)
-            return -ETIMEDOUT;
-        if (p[0].revents & (POLLIN | POLLERR | POLLHUP)) {
-            r = peer_state(source, index, error);
-            if (r)
-                return r;
-        }
+        if (!n)
+            r = await_socket(source, index, r == 1, deadline_ns, error);
+        else
+            r = clock_left_ms(deadline_ns) ? 0 : -ETIMEDOUT;
+        if (r)
+            return r;
     }
 }
 
 /* ---- posting ---- */
 
-static void enqueue(struct lane *lane, const struct frame *frame, const uint8_t *payload)
+static void enqueue(struct lane *lane, const struct frame *frame, uint8_t *place)
 {
     struct item *item = &lane->queue[(lane->head + lane->count++) % QUEUE_ITEMS];
 
     frame_encode(frame, item->header);
-    item->payload = payload;
-    item->length_bytes = frame->length_bytes;
+    item->payload = place;
+    item->length_bytes = frame->type == FRAME_WRITE ? frame->length_bytes : 0;
+    if (frame->type == FRAME_READ)
+        tcp_answers_expect(&lane->answers, place, frame->length_bytes);
 }
 
 int tcp_post(struct link_source *source, uint32_t index, const struct link_run *runs, size_t n_runs,
@@ -169,9 +199,10 @@ int tcp_post(struct link_source *source, uint32_t index, const struct link_run *
 
     if (atomic_load(&source->aborted))
         return canceled(error);
-    for (; taken < n_runs && lane->count < QUEUE_ITEMS; taken++) {
+    for (; taken < n_runs && lane->count < QUEUE_ITEMS && lane->answers.count < TCP_ANSWERS_MAX; taken++) {
         const struct link_run *run = &runs[taken];
-        struct frame frame = {FRAME_WRITE, run->region, run->offset_bytes, run->length_bytes};
+        struct frame frame = {source->operation == LINK_READ ? FRAME_READ : FRAME_WRITE, run->region, run->offset_bytes,
+                              run->length_bytes};
 
         if (!tcp_inside(source->regions, run->region, run->offset_bytes, run->length_bytes))
             return error_set(error, -EINVAL, NULL, "a run of %llu bytes at %llu lies outside region %u",
@@ -275,6 +306,7 @@ int tcp_source_open(const struct link_options *options, const struct sockaddr *p
 
     if (!source)
         return error_set(error, -ENOMEM, NULL, "out of memory for the lanes");
+    source->operation = options->operation;
     source->peer_timeout_ms = options->peer_timeout_ms;
     source->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     source->lanes = calloc(options->n_lanes, sizeof(*source->lanes));

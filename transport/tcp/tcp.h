@@ -3,6 +3,8 @@
 #ifndef TRANSPORT_TCP_TCP_H
 #define TRANSPORT_TCP_TCP_H
 
+#include <sys/uio.h>
+
 #include "transport/link.h"
 
 struct tcp_region {
@@ -18,9 +20,28 @@ static inline bool tcp_inside(const struct tcp_region regions[LINK_REGIONS_MAX],
            length_bytes <= regions[region].length_bytes - offset_bytes;
 }
 
-/* tcp_tune: options of a lane's socket: no delay, and a vanished peer is noticed.
+/* tcp_tune: options of a lane's socket: no delay, and a vanished peer is noticed, as is one that takes no answers.
  * peer_timeout_ms  a second after this, so that the control channel, whose word is the better one, is first; 0: 4000 */
 void tcp_tune(int fd, uint32_t peer_timeout_ms);
+
+/* ---- read.c ---- */
+
+#define TCP_ANSWERS_MAX 128u
+
+/* A lane's reads that were asked for, first in front, and the places that their bytes are for. */
+struct tcp_answers {
+    struct iovec queue[TCP_ANSWERS_MAX];
+    uint32_t head, count;
+    uint64_t taken_bytes; /* of the first */
+};
+
+/* tcp_answers_expect: there is room. */
+void tcp_answers_expect(struct tcp_answers *answers, uint8_t *to, uint64_t length_bytes);
+/* tcp_answers_take: what has come, into its place; never blocks. Only where one is expected.
+ * returns  bytes; 0: nothing has come; -errno, -ECONNRESET if the peer ended the lane */
+ssize_t tcp_answers_take(struct tcp_answers *answers, int fd);
+/* tcp_answer: send an answer's bytes; blocks. -ETIMEDOUT: the reader takes nothing; -errno */
+int tcp_answer(int fd, const uint8_t *from, uint64_t length_bytes);
 
 /* The source's half, in source.c. */
 int tcp_source_open(const struct link_options *options, const struct sockaddr *peer,

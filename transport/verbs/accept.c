@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which lanes a destination accepts: those that show its token, each number once; the others are told why not. */
+/* Which lanes a destination accepts: those that show its token, each number once, and again after it was dropped; the
+ * others are told why not. */
 #include <errno.h>
 #include <string.h>
 
@@ -29,7 +30,7 @@ static int lane_accept(struct link_destination *destination, struct rdma_cm_id *
     };
     struct rdma_conn_param parameters = {.private_data = bytes,
                                          .private_data_len = sizeof(bytes),
-                                         .responder_resources = 1,
+                                         .responder_resources = verbs_reads_answered(destination->options.operation),
                                          .initiator_depth = 1,
                                          .rnr_retry_count = 6};
     int r = 0;
@@ -58,9 +59,23 @@ static enum verbs_reason reason_against(const struct link_destination *destinati
         return VERBS_REASON_HELLO;
     if (!token_is_right(destination, hello))
         return VERBS_REASON_TOKEN;
-    if (hello->lane >= destination->n_lanes || destination->lanes[hello->lane].id)
+    if (hello->lane >= destination->n_lanes ||
+        (destination->lanes[hello->lane].id && !destination->lanes[hello->lane].dropped))
         return VERBS_REASON_LANE;
     return 0;
+}
+
+/* Of a lane that was dropped, or of a try to come back that the source gave up since: the latest one counts. Nothing of
+ * either is in a slot: drop_lane has copied what was, and nothing is sent before the lane is readmitted. */
+static void forget(struct target_lane *lane)
+{
+    if (lane->id && lane->id->qp)
+        rdma_destroy_qp(lane->id);
+    if (lane->id)
+        rdma_destroy_id(lane->id);
+    lane->id = NULL;
+    lane->owed = 0;
+    lane->connected = lane->ended = false;
 }
 
 /* Who does not show the token of this link, or asks for a lane that is taken, is turned away and told why. */
@@ -71,6 +86,7 @@ static void on_request(struct link_destination *destination, struct rdma_cm_id *
     uint8_t bytes[VERBS_REFUSAL_BYTES];
 
     if (!refusal.reason) {
+        forget(&destination->lanes[hello->lane]);
         refusal.code = lane_accept(destination, id, rail, hello->lane);
         if (!refusal.code) {
             id->context = &destination->lanes[hello->lane];

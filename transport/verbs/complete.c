@@ -38,6 +38,7 @@ static int failed(struct verbs_lane *lane, const struct ibv_wc *wc, struct tern_
 {
     const struct verbs_posted *what = &lane->sent[wc->wr_id % lane->depth];
     const char *hint = hint_for(wc->status), *status = ibv_wc_status_str(wc->status);
+    bool reads = lane->source->operation == LINK_READ;
     char peer[ADDRESS_TEXT_BYTES];
     struct link_key *key;
 
@@ -49,9 +50,9 @@ static int failed(struct verbs_lane *lane, const struct ibv_wc *wc, struct tern_
     key = &lane->source->regions[what->region].keys[what->offset_bytes / lane->source->chunk_bytes];
     return error_set(
         error, -EREMOTEIO, hint,
-        "lane %u to %s: a write of %llu bytes to region %u at 0x%llx (there at 0x%llx) failed: %s (vendor error 0x%x)",
-        lane->index, peer_text(lane, peer), (unsigned long long)what->length_bytes, what->region,
-        (unsigned long long)what->offset_bytes,
+        "lane %u to %s: a %s of %llu bytes %s region %u at 0x%llx (there at 0x%llx) failed: %s (vendor error 0x%x)",
+        lane->index, peer_text(lane, peer), reads ? "read" : "write", (unsigned long long)what->length_bytes,
+        reads ? "of" : "to", what->region, (unsigned long long)what->offset_bytes,
         (unsigned long long)(key->address + what->offset_bytes % lane->source->chunk_bytes), status, wc->vendor_err);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The destination's lanes. They are accepted within wait_lanes, by whoever shows the token; afterwards only fences and
- * disconnects are heard of, in wait_fence. One completion queue serves all lanes. */
+/* The destination's lanes. They are accepted within wait_lanes, by whoever shows the token; afterwards fences and
+ * disconnects are heard of, in wait_fence, and lanes that were dropped may connect again. One completion queue serves
+ * all lanes of a rail. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
@@ -183,9 +184,12 @@ int verbs_destination_open(const struct link_options *options, const struct sock
                            const uint8_t token[LINK_TOKEN_BYTES], uint16_t *port_out, struct link_destination **out,
                            struct tern_error *error)
 {
-    struct link_destination *destination = calloc(1, sizeof(*destination));
-    int r = 0;
+    struct link_destination *destination;
+    int r = verbs_operation_check(options, error);
 
+    if (r)
+        return r;
+    destination = calloc(1, sizeof(*destination));
     if (!destination)
         return error_set(error, -ENOMEM, NULL, "out of memory for the lanes");
     init_lock(&destination->slots);
@@ -225,7 +229,7 @@ int verbs_destination_register_chunk(struct link_destination *destination, uint3
 {
     struct verbs_region *memory = &destination->regions[region];
     int r = verbs_region_register(memory, destination->pds, chunk, destination->chunk_bytes,
-                                  IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, destination->options.registration,
+                                  verbs_far_access(destination->options.operation), destination->options.registration,
                                   destination->slots.n, error);
 
     if (r < 0)
@@ -282,6 +286,29 @@ int verbs_destination_drop_lane(struct link_destination *destination, uint32_t i
         rdma_destroy_qp(lane->id);
     pthread_mutex_unlock(&destination->slots.lock);
     return r;
+}
+
+void verbs_destination_look(struct link_destination *destination)
+{
+    pthread_mutex_lock(&destination->slots.lock);
+    while (verbs_take_event(destination) > 0)
+        ;
+    pthread_mutex_unlock(&destination->slots.lock);
+}
+
+int verbs_destination_readmit_lane(struct link_destination *destination, uint32_t index, struct tern_error *error)
+{
+    struct target_lane *lane = &destination->lanes[index];
+    bool good;
+
+    if (index >= destination->n_lanes)
+        return error_set(error, -EINVAL, NULL, "the source uses lane %u, which is not there", index);
+    pthread_mutex_lock(&destination->slots.lock);
+    good = lane->dropped && lane->id && lane->id->qp;
+    if (good)
+        lane->dropped = false;
+    pthread_mutex_unlock(&destination->slots.lock);
+    return good ? 0 : error_set(error, -EINVAL, NULL, "the source uses lane %u, which has not connected again", index);
 }
 
 /* A queue pair that does not exist takes no writes, and nobody copies any more. */

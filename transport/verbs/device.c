@@ -85,14 +85,15 @@ int verbs_no_rail(const struct link_options *options, const struct sockaddr *add
                      devices_text);
 }
 
-static int odp_check(struct ibv_context *verbs, struct tern_error *error)
+static int odp_check(struct ibv_context *verbs, enum link_operation operation, struct tern_error *error)
 {
     struct ibv_device_attr_ex attr = {0};
 
-    if (!ibv_query_device_ex(verbs, NULL, &attr) && verbs_has_odp(&attr))
+    if (!ibv_query_device_ex(verbs, NULL, &attr) && verbs_has_odp(&attr, operation))
         return 0;
     return error_set(error, -EOPNOTSUPP, "leave --register odp out",
-                     "RDMA device %s has no on-demand paging for RDMA writes", ibv_get_device_name(verbs->device));
+                     "RDMA device %s has no on-demand paging for RDMA %s", ibv_get_device_name(verbs->device),
+                     operation == LINK_READ ? "reads" : "writes");
 }
 
 int verbs_device_check(const struct link_options *options, const struct rdma_cm_id *id, struct tern_error *error)
@@ -119,7 +120,7 @@ int verbs_device_check(const struct link_options *options, const struct rdma_cm_
     if (port.state != IBV_PORT_ACTIVE)
         return error_set(error, -ENETDOWN, "bring its network interface up: ip link set IFACE up",
                          "RDMA device %s has no active port: it is %s", name, ibv_port_state_str(port.state));
-    return options->registration == LINK_REGISTER_ODP ? odp_check(id->verbs, error) : 0;
+    return options->registration == LINK_REGISTER_ODP ? odp_check(id->verbs, options->operation, error) : 0;
 }
 
 static int usable_at(const struct link_options *options, struct rdma_event_channel *channel, struct rdma_cm_id **id,

@@ -11,10 +11,11 @@
 
 /* ---- choices ---- */
 
-bool verbs_has_odp(const struct ibv_device_attr_ex *attr)
+bool verbs_has_odp(const struct ibv_device_attr_ex *attr, enum link_operation operation)
 {
-    return (attr->odp_caps.general_caps & IBV_ODP_SUPPORT) &&
-           (attr->odp_caps.per_transport_caps.rc_odp_caps & IBV_ODP_SUPPORT_WRITE);
+    uint32_t needed = operation == LINK_READ ? IBV_ODP_SUPPORT_READ : IBV_ODP_SUPPORT_WRITE;
+
+    return (attr->odp_caps.general_caps & IBV_ODP_SUPPORT) && (attr->odp_caps.per_transport_caps.rc_odp_caps & needed);
 }
 
 struct link_limits verbs_limits_of(const struct ibv_device_attr *attr)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Runs into chains of RDMA writes, or of sends where the destination has a ring. One work request in many is signalled:
- * a quarter of the queue, and the last of each chain, so that everything posted is covered by a completion to come.
- * source: ibv_post_send(3) */
+/* Runs into chains of RDMA writes or reads, or of sends where the destination has a ring. One work request in many is
+ * signalled: a quarter of the queue, and the last of each chain, so that everything posted is covered by a completion
+ * to come. source: ibv_post_send(3) */
 #include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
@@ -11,8 +11,7 @@
 #include "transport/error.h"
 #include "transport/verbs/verbs.h"
 
-#define CHAIN      32u
-#define STARVED_NS 20000000000ull
+#define CHAIN 32u
 
 static int canceled(struct tern_error *error)
 {
@@ -101,7 +100,7 @@ static int next_write(struct verbs_lane *lane, struct ibv_send_wr *wr, struct ib
         .wr_id = number,
         .sg_list = sge,
         .num_sge = 1,
-        .opcode = IBV_WR_RDMA_WRITE,
+        .opcode = source->operation == LINK_READ ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE,
         .wr.rdma = {.remote_addr = key->address + within, .rkey = key->rkey[lane->rail]},
     };
     if (!key->address)
@@ -128,7 +127,7 @@ static int hand_over(struct verbs_lane *lane, struct ibv_send_wr *chain, uint32_
     r = ibv_post_send(lane->id->qp, chain, &bad);
     lane->posted += n; /* also of those that were not: who gives up the lane has all of them sent again */
     lane->out |= r != 0;
-    return r ? error_set(error, -ENOTCONN, NULL, "lane %u: cannot post a write: %s", lane->index, strerror(r)) : 0;
+    return r ? error_set(error, -ENOTCONN, NULL, "lane %u: cannot post: %s", lane->index, strerror(r)) : 0;
 }
 
 /* Take the next run as lane->rest, if that is used up. returns 1, or 0: there is none */
@@ -209,11 +208,11 @@ static int check_starved(struct verbs_lane *lane, struct tern_error *error)
         lane->starved_ns = 0;
     else if (!lane->starved_ns)
         lane->starved_ns = now_ns;
-    else if (now_ns - lane->starved_ns > STARVED_NS) {
+    else if (now_ns - lane->starved_ns > VERBS_STARVED_NS) {
         lane->out = true;
         return error_set(error, -ETIME, "look at the destination's messages",
                          "lane %u: the destination has given back nothing of its ring for %llu s", lane->index,
-                         STARVED_NS / 1000000000);
+                         VERBS_STARVED_NS / 1000000000);
     }
     return 0;
 }
@@ -251,9 +250,11 @@ int verbs_fence(struct link_source *source, uint32_t index, uint32_t round, stru
 
     do {
         r = verbs_wait(source, index, LINK_WAIT_ROOM, 200, error);
-    } while (r == -ETIMEDOUT); /* bounded by abort, the queue pair's own retries and STARVED_NS */
+    } while (r == -ETIMEDOUT); /* bounded by abort, the queue pair's own retries and VERBS_STARVED_NS */
     if (r)
         return r;
+    if (source->operation == LINK_READ)
+        wr.send_flags = IBV_SEND_FENCE; /* a write may else be seen there before the reads in front of it */
     wr.wr_id = lane->posted;
     lane->sent[wr.wr_id % lane->depth] = (struct verbs_posted){0};
     return hand_over(lane, &wr, 1, error);

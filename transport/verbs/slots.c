@@ -37,7 +37,7 @@ int verbs_slots_init(struct link_destination *destination, struct tern_error *er
     uint32_t bytes = verbs_ring_bytes_for(verbs_memlock_bytes(), destination->n_lanes);
     void *memory;
 
-    if (how != LINK_REGISTER_AUTO && how != LINK_REGISTER_RING)
+    if (!verbs_wants_ring(destination->options.operation, how))
         return 0;
     slots->n = bytes / VERBS_SLOT_BYTES < VERBS_SLOTS_MAX ? bytes / VERBS_SLOT_BYTES : VERBS_SLOTS_MAX;
     if (slots->n < VERBS_SLOTS_MIN) {

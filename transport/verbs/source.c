@@ -26,6 +26,9 @@ static int lane_queue_pair(struct verbs_lane *lane, struct tern_error *error)
     struct ibv_pd **pd = &source->pds[lane->rail];
     struct ibv_device_attr attr;
 
+    if (*pd && (*pd)->context != lane->id->verbs) /* memory is registered there, and nowhere else */
+        return error_set(error, -ENODEV, NULL, "lane %u: its rail is no longer the RDMA device that it was",
+                         lane->index);
     if (ibv_query_device(lane->id->verbs, &attr))
         return error_set(error, -EIO, NULL, "lane %u: cannot ask its device for its limits", lane->index);
     lane->depth = lane->window = attributes.cap.max_send_wr = verbs_depth_for(&attr, lane->depth);
@@ -52,12 +55,10 @@ static int lane_queue_pair(struct verbs_lane *lane, struct tern_error *error)
 static int lane_memory(struct verbs_lane *lane, struct tern_error *error)
 {
     const struct link_source *source = lane->source;
-    bool has_ring = source->registration == LINK_REGISTER_AUTO || source->registration == LINK_REGISTER_RING;
     uint64_t headers = (lane->depth * sizeof(*lane->headers) + VERBS_PAGE_BYTES - 1) / VERBS_PAGE_BYTES;
 
     headers *= VERBS_PAGE_BYTES;
-    if (has_ring)
-        lane->ring.bytes = verbs_ring_bytes_for(verbs_memlock_bytes(), source->n_lanes);
+    lane->ring.bytes = source->ring_bytes;
     lane->memory_bytes = headers + lane->ring.bytes;
     lane->memory = mmap(NULL, lane->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (lane->memory == MAP_FAILED) {
@@ -73,7 +74,7 @@ static int lane_memory(struct verbs_lane *lane, struct tern_error *error)
     return 0;
 }
 
-static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+static int lane_handshake(struct verbs_lane *lane, int abort_fd, uint64_t deadline_ns, struct tern_error *error)
 {
     struct verbs_welcome welcome;
     struct verbs_hello hello = {.lane = lane->index, .n_lanes = lane->source->n_lanes};
@@ -81,48 +82,48 @@ static int lane_handshake(struct verbs_lane *lane, const uint8_t *token, uint64_
     struct rdma_conn_param parameters = {.private_data = bytes,
                                          .private_data_len = sizeof(bytes),
                                          .responder_resources = 1,
-                                         .initiator_depth = 1,
+                                         .initiator_depth = verbs_reads_begun(lane->source->operation),
                                          .retry_count = RETRIES,
                                          .rnr_retry_count = RNR_RETRIES};
     int r;
 
-    memcpy(hello.token, token, sizeof(hello.token));
+    memcpy(hello.token, lane->source->token, sizeof(hello.token));
     verbs_hello_encode(&hello, bytes);
     rdma_set_option(lane->id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &ack_timeout, sizeof(ack_timeout));
     if (rdma_connect(lane->id, &parameters))
         return error_set(error, -errno, NULL, "lane %u: cannot connect: %s", lane->index, strerror(errno));
-    r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ESTABLISHED, lane->source->abort_fd, deadline_ns, &welcome, error);
+    r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ESTABLISHED, abort_fd, deadline_ns, &welcome, error);
     if (r)
         return r;
     lane->slot_bytes = welcome.slot_bytes;
     lane->credits = lane->credits_max = welcome.credits;
-    return 0;
+    return verbs_check_reads(lane, error);
 }
 
-static int lane_open(struct verbs_lane *lane, const struct link_options *options, const struct sockaddr *peer,
-                     const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+int verbs_lane_open(struct verbs_lane *lane, int abort_fd, uint64_t deadline_ns, struct tern_error *error)
 {
     struct link_source *source = lane->source;
+    const struct sockaddr *peer = (const struct sockaddr *)&source->rails[lane->rail];
     int r;
 
     lane->channel = verbs_channel();
     if (!lane->channel)
         return error_set(error, -errno, NULL, "lane %u: no rdma_cm channel: %s", lane->index, strerror(errno));
-    r = verbs_resolve(options, lane->channel, &lane->id, peer, source->abort_fd, deadline_ns, error);
+    r = verbs_resolve(&source->options, lane->channel, &lane->id, peer, abort_fd, deadline_ns, error);
     if (!r && rdma_resolve_route(lane->id, clock_left_ms(deadline_ns)))
         r = error_set(error, -errno, NULL, "lane %u: no route: %s", lane->index, strerror(errno));
     if (!r)
-        r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ROUTE_RESOLVED, source->abort_fd, deadline_ns, NULL, error);
+        r = verbs_cm_wait(lane->channel, RDMA_CM_EVENT_ROUTE_RESOLVED, abort_fd, deadline_ns, NULL, error);
     if (!r)
         r = lane_queue_pair(lane, error);
-    if (!r)
+    if (!r && !lane->memory)
         r = lane_memory(lane, error);
     if (!r)
-        r = lane_handshake(lane, token, deadline_ns, error);
+        r = lane_handshake(lane, abort_fd, deadline_ns, error);
     return r;
 }
 
-static void lane_close(struct verbs_lane *lane)
+void verbs_lane_close(struct verbs_lane *lane)
 {
     if (lane->id && lane->id->qp) {
         rdma_disconnect(lane->id);
@@ -141,10 +142,22 @@ static void lane_close(struct verbs_lane *lane)
     free(lane->sent);
 }
 
-static void choose_sizes(struct link_source *source, const struct link_options *options)
+static void take_options(struct link_source *source, const struct link_options *options, const struct sockaddr *peer,
+                         const uint8_t *token)
 {
+    source->options = *options;
+    source->options.rails = NULL; /* the caller's, for the call only */
+    source->options.lane_rail = NULL;
+    memcpy(source->token, token, sizeof(source->token));
+    memcpy(&source->rails[0], peer,
+           peer->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+    for (uint32_t i = 0; i < options->n_rails; i++)
+        source->rails[i + 1] = options->rails[i];
+    if (verbs_wants_ring(options->operation, options->registration))
+        source->ring_bytes = verbs_ring_bytes_for(verbs_memlock_bytes(), options->n_lanes);
     source->n_lanes = options->n_lanes;
     source->chunk_bytes = options->chunk_bytes;
+    source->operation = options->operation;
     source->registration = options->registration;
     source->write_bytes_max = options->write_bytes_max ? options->write_bytes_max : VERBS_WRITE_BYTES_MAX;
     for (uint32_t i = 0; i < source->n_lanes; i++)
@@ -152,34 +165,42 @@ static void choose_sizes(struct link_source *source, const struct link_options *
             .source = source, .index = i, .depth = options->queue_depth ? options->queue_depth : VERBS_DEPTH_DEFAULT};
 }
 
-/* The destination's rails that a device of this side reaches; the first is the one that was agreed on. */
-static uint32_t find_rails(const struct link_options *options, uint32_t *order)
+uint32_t verbs_source_rails(const struct link_options *options, const struct sockaddr *peer,
+                            char device[LINK_RAILS_MAX][LINK_DEVICE_BYTES])
 {
-    uint32_t n = 0;
+    for (uint32_t i = 0; i <= options->n_rails; i++) {
+        const struct sockaddr *rail = i ? (const struct sockaddr *)&options->rails[i - 1] : peer;
 
-    order[n++] = 0;
-    for (uint32_t i = 0; i < options->n_rails; i++) {
-        char device[VERBS_NAME_BYTES];
-
-        if (!verbs_usable(options, (const struct sockaddr *)&options->rails[i], TERN_SIDE_SOURCE, device,
-                          sizeof(device), NULL))
-            order[n++] = i + 1;
+        if (verbs_usable(options, rail, TERN_SIDE_SOURCE, device[i], LINK_DEVICE_BYTES, NULL))
+            device[i][0] = 0;
     }
-    return n;
+    return options->n_rails + 1;
 }
 
-static int open_lanes(struct link_source *source, const struct link_options *options, const struct sockaddr *peer,
-                      const uint8_t *token, uint64_t deadline_ns, struct tern_error *error)
+/* A rail for each lane: as it was planned, or in turn those that a device of this side reaches. The first one is what
+ * the transport was agreed on for. */
+static void choose_rails(struct link_source *source, const struct link_options *options, const struct sockaddr *peer)
 {
-    uint32_t order[LINK_RAILS_MAX], n_rails = find_rails(options, order);
+    char device[LINK_RAILS_MAX][LINK_DEVICE_BYTES];
+    uint32_t order[LINK_RAILS_MAX], n = 0, n_rails = 1;
+
+    if (!options->lane_rail && options->n_rails)
+        n_rails = verbs_source_rails(options, peer, device);
+    for (uint32_t i = 0; i < n_rails; i++)
+        if (!i || device[i][0])
+            order[n++] = i;
+    for (uint32_t i = 0; i < source->n_lanes; i++)
+        source->lanes[i].rail = options->lane_rail ? options->lane_rail[i] : verbs_rail_of(i, order, n);
+}
+
+static int open_lanes(struct link_source *source, uint64_t deadline_ns, struct tern_error *error)
+{
     int r = 0;
 
     for (uint32_t i = 0; !r && i < source->n_lanes; i++) {
         struct verbs_lane *lane = &source->lanes[i];
 
-        lane->rail = verbs_rail_of(i, order, n_rails);
-        r = lane_open(lane, options, lane->rail ? (const struct sockaddr *)&options->rails[lane->rail - 1] : peer,
-                      token, deadline_ns, error);
+        r = verbs_lane_open(lane, source->abort_fd, deadline_ns, error);
         if (!r)
             verbs_append_name(source->device, sizeof(source->device), ibv_get_device_name(lane->id->verbs->device));
     }
@@ -190,9 +211,12 @@ int verbs_source_open(const struct link_options *options, const struct sockaddr 
                       const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error)
 {
     uint64_t deadline_ns = clock_after_ms((uint32_t)options->connect_timeout_ms);
-    struct link_source *source = calloc(1, sizeof(*source));
-    int r = 0;
+    struct link_source *source;
+    int r = verbs_operation_check(options, error);
 
+    if (r)
+        return r;
+    source = calloc(1, sizeof(*source));
     if (!source)
         return error_set(error, -ENOMEM, NULL, "out of memory for the lanes");
     source->abort_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -200,9 +224,11 @@ int verbs_source_open(const struct link_options *options, const struct sockaddr 
     if (source->abort_fd < 0 || !source->lanes)
         r = error_set(error, -ENOMEM, NULL, "out of memory for %u lanes", options->n_lanes);
     else
-        choose_sizes(source, options);
-    if (!r)
-        r = open_lanes(source, options, peer, token, deadline_ns, error);
+        take_options(source, options, peer, token);
+    if (!r) {
+        choose_rails(source, options, peer);
+        r = open_lanes(source, deadline_ns, error);
+    }
     if (r) {
         verbs_source_close(source);
         return r;
@@ -224,13 +250,15 @@ void verbs_source_close(struct link_source *source)
             rdma_destroy_qp(source->lanes[i].id);
         }
     for (uint32_t i = 0; i < source->n_lanes; i++)
+        verbs_drop_next(&source->lanes[i]);
+    for (uint32_t i = 0; i < source->n_lanes; i++)
         if (source->lanes[i].mr)
             ibv_dereg_mr(source->lanes[i].mr);
     for (uint32_t i = 0; i < LINK_RAILS_MAX; i++)
         if (source->pds[i])
             ibv_dealloc_pd(source->pds[i]);
     for (uint32_t i = 0; i < source->n_lanes; i++)
-        lane_close(&source->lanes[i]);
+        verbs_lane_close(&source->lanes[i]);
     if (source->abort_fd >= 0)
         close(source->abort_fd);
     free(source->lanes);
@@ -249,8 +277,8 @@ int verbs_source_add(struct link_source *source, uint32_t region, void *base, ui
 
 int verbs_source_register_chunk(struct link_source *source, uint32_t region, uint64_t chunk, struct tern_error *error)
 {
-    return verbs_region_register(&source->regions[region], source->pds, chunk, source->chunk_bytes, 0,
-                                 source->registration, source->lanes[0].ring.bytes, error);
+    return verbs_region_register(&source->regions[region], source->pds, chunk, source->chunk_bytes,
+                                 verbs_near_access(source->operation), source->registration, source->ring_bytes, error);
 }
 
 void verbs_source_set_key(struct link_source *source, uint32_t region, uint64_t chunk, struct link_key key)

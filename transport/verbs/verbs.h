@@ -5,11 +5,13 @@
  *   cm.c           rdma_cm events with a time limit; what a lane shows when it connects, and why one is turned away
  *   rails.c        which lane rides which rail
  *   limits.c       what a device allows, and the sizes that follow
+ *   operation.c    what writing or reading asks of a device
  *   mr.c           chunks of guest memory as memory regions, or as what goes through a ring
  *   ring.c         the source's ring: what of a lane's registered buffer is in use
  *   source.c       the source's lanes: connecting, life
+ *   rejoin.c       those of them that were lost with their rail and come back with it
  *   post.c         runs into work requests
- *   tune.c         how long a write is best, measured
+ *   tune.c         how long a write is best, how many under way, how many completions: measured
  *   complete.c     their completions, and credits
  *   accept.c       which lanes the destination accepts
  *   listen.c       the destination's rails
@@ -24,6 +26,7 @@
  * no more than it has credits for; a message from the destination gives them back, with their number as immediate.
  * Either way what was posted first on a lane is in its place first, and a fence comes after all of it: the destination
  * handles one completion queue in order.
+ * A link that reads has the same queue, and no ring on either side.
  */
 #ifndef TRANSPORT_VERBS_VERBS_H
 #define TRANSPORT_VERBS_VERBS_H
@@ -36,12 +39,13 @@
 
 #define VERBS_DEPTH_DEFAULT   128u
 #define VERBS_WRITE_BYTES_MAX (1u << 20)
-#define VERBS_NAME_BYTES      64
+#define VERBS_NAME_BYTES      LINK_DEVICE_BYTES
 #define VERBS_PAGE_BYTES      4096u
 #define VERBS_SLOT_BYTES      (32u << 10) /* payload of a slot of the destination's ring */
 #define VERBS_SLOTS_MAX       16u         /* of a lane */
 #define VERBS_SLOTS_MIN       8u
-#define VERBS_SLOTS_FENCES    4u /* of a lane's slots are no credits: fences take a receive too */
+#define VERBS_SLOTS_FENCES    4u             /* of a lane's slots are no credits: fences take a receive too */
+#define VERBS_STARVED_NS      20000000000ull /* a lane without a slot, and nothing under way, is lost */
 #define VERBS_RING_BYTES_MAX  (512u << 10)
 #define VERBS_RING_BYTES_MIN  (32u << 10)
 
@@ -138,14 +142,15 @@ bool verbs_rail_goes_on(const uint32_t *rail_of_lane, uint32_t n_lanes, uint64_t
 
 /* ---- tune.c ---- */
 
-/* What was written in how long, in writes of one length with so many under way at most. */
+/* What was written in how long, in writes of one length with so many under way at most, one in so many signalled. */
 struct verbs_sample {
     uint32_t write_bytes, depth;
     uint64_t bytes, ns;
+    uint32_t signal_every;
 };
 
 /* verbs_tune_choose: of the samples within 5 % of the best rate the one with the least under way: a fence waits for
- * that. NULL: there is none */
+ * that; of several such the one with the fewest completions. NULL: there is none */
 const struct verbs_sample *verbs_tune_choose(const struct verbs_sample *samples, uint32_t n);
 /* verbs_tune_volume: what a sample writes to take slice_ns at this rate, in whole writes. 0: too few of them to tell
  * anything */
@@ -156,8 +161,8 @@ int verbs_tune(struct link_source *source, uint32_t region, const struct link_tu
 /* ---- limits.c ---- */
 
 int verbs_limits(const char *device, struct link_limits *out, struct tern_error *error);
-/* verbs_has_odp: can RDMA writes of and into unpinned memory be served? source: ibv_query_device_ex(3) */
-bool verbs_has_odp(const struct ibv_device_attr_ex *attr);
+/* verbs_has_odp: can this operation be served with unpinned memory at both ends? source: ibv_query_device_ex(3) */
+bool verbs_has_odp(const struct ibv_device_attr_ex *attr, enum link_operation operation);
 /* verbs_limits_of: what an engine must know. Half the memory regions: a device has other users. */
 struct link_limits verbs_limits_of(const struct ibv_device_attr *attr);
 /* verbs_depth_for: work requests of a lane, wanted ones (0: the default) as far as the device goes. */
@@ -167,6 +172,18 @@ uint32_t verbs_depth_for(const struct ibv_device_attr *attr, uint32_t wanted);
 uint32_t verbs_ring_bytes_for(uint64_t memlock_bytes, uint32_t n_lanes);
 /* verbs_memlock_bytes: what this process may lock; UINT64_MAX: no limit holds for it. */
 uint64_t verbs_memlock_bytes(void);
+
+/* ---- operation.c ---- */
+
+/* verbs_operation_check: may these options go together? -EINVAL */
+int verbs_operation_check(const struct link_options *options, struct tern_error *error);
+bool verbs_wants_ring(enum link_operation operation, enum link_register how);
+/* Rights to the source's memory, and to exposed memory: what the operation takes, and no more. */
+int verbs_near_access(enum link_operation operation);
+int verbs_far_access(enum link_operation operation);
+/* For rdma_cm: the source's initiator depth, the destination's responder resources. */
+uint8_t verbs_reads_begun(enum link_operation operation);
+uint8_t verbs_reads_answered(enum link_operation operation);
 
 /* ---- ring.c ---- */
 
@@ -222,7 +239,7 @@ uint8_t *verbs_slot_place(const struct verbs_region *regions, uint32_t n_regions
 
 /* ---- source.c, post.c, complete.c ---- */
 
-struct verbs_posted { /* what a work request wrote, to name it if it fails; length 0: a fence */
+struct verbs_posted { /* what a work request wrote or read, to name it if it fails; length 0: a fence */
     uint32_t region;
     bool from_ring;
     uint64_t offset_bytes;
@@ -252,14 +269,20 @@ struct verbs_lane {
     struct verbs_ring ring;
     void *memory; /* of headers and ring */
     uint64_t memory_bytes;
-    struct ibv_mr *mr; /* of memory */
+    struct ibv_mr *mr;       /* of memory */
+    struct verbs_lane *next; /* connected again, not in use yet; owned, but for memory and mr */
 };
 
 struct link_source {
     uint32_t n_lanes, n_regions;
     uint64_t chunk_bytes;
     uint32_t write_bytes_max;
+    enum link_operation operation;
     enum link_register registration;
+    struct link_options options;                   /* its strings are borrowed */
+    struct sockaddr_storage rails[LINK_RAILS_MAX]; /* the destination's; the first is where the lanes were asked for */
+    uint8_t token[LINK_TOKEN_BYTES];
+    uint64_t ring_bytes; /* of each lane */
     struct verbs_lane *lanes;
     struct verbs_region regions[LINK_REGIONS_MAX];
     struct ibv_pd *pds[LINK_RAILS_MAX]; /* by number of the destination's rail; NULL: it is not used */
@@ -269,9 +292,23 @@ struct link_source {
     char device[2 * VERBS_NAME_BYTES]; /* "rxe0,rxe1" */
 };
 
+uint32_t verbs_source_rails(const struct link_options *options, const struct sockaddr *peer,
+                            char device[LINK_RAILS_MAX][LINK_DEVICE_BYTES]);
 int verbs_source_open(const struct link_options *options, const struct sockaddr *peer,
                       const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error);
 void verbs_source_close(struct link_source *source);
+/* verbs_check_reads: a connected lane of a link that reads: can it? In operation.c */
+int verbs_check_reads(struct verbs_lane *lane, struct tern_error *error);
+/* verbs_lane_open: connect a lane of which source, index, rail and depth are set; what it has already of memory stays.
+ */
+int verbs_lane_open(struct verbs_lane *lane, int abort_fd, uint64_t deadline_ns, struct tern_error *error);
+/* verbs_lane_close: all but mr, which needs the domain. Takes a zeroed one. */
+void verbs_lane_close(struct verbs_lane *lane);
+/* verbs_drop_next: close what rejoin has connected and nothing uses yet, if there is any. */
+void verbs_drop_next(struct verbs_lane *lane);
+int verbs_rejoin(struct link_source *source, uint32_t lane, int stop_fd, int timeout_ms, struct tern_error *error);
+void verbs_readmit(struct link_source *source, uint32_t lane);
+const char *verbs_source_rail(struct link_source *source, uint32_t lane);
 /* verbs_reap: take what has completed. 0, or the failure's code */
 int verbs_reap(struct verbs_lane *lane, struct tern_error *error);
 /* verbs_await_completion: arm, reap, and sleep if nothing had come. 0, -ETIMEDOUT, -ECANCELED, the lane's error */
@@ -299,6 +336,8 @@ int verbs_destination_open(const struct link_options *options, const struct sock
                            struct tern_error *error);
 uint32_t verbs_destination_rails(struct link_destination *destination, struct sockaddr_storage out[LINK_RAILS_MAX]);
 int verbs_destination_drop_lane(struct link_destination *destination, uint32_t lane, struct tern_error *error);
+void verbs_destination_look(struct link_destination *destination);
+int verbs_destination_readmit_lane(struct link_destination *destination, uint32_t lane, struct tern_error *error);
 const char *verbs_destination_device(struct link_destination *destination);
 void verbs_destination_close(struct link_destination *destination);
 int verbs_destination_expose(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,

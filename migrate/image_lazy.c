@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "migrate/image_lazy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "migrate/image_load.h"
+#include "transport/error.h"
+
+enum group_state { GROUP_MISSING, GROUP_READING, GROUP_THERE, GROUP_LOST };
+
+struct image_lazy {
+    const struct image *image;
+    const struct tern_region *regions;
+    uint32_t n_regions, n_registered;
+    int uffd, stop_fd;
+    bool started;
+    pthread_t thread;
+    uint8_t *buffers; /* IMAGE_LOAD_SLOTS for the filling, one for faults; a group each */
+    _Atomic uint8_t *states;
+    _Atomic uint64_t left_groups;
+    int (*turn)(void *opaque, uint64_t left_bytes, struct tern_error *error);
+    void *turn_opaque;
+
+    pthread_mutex_t lock; /* guards what follows: the first failure of the faults' thread */
+    int code;
+    struct tern_error error;
+};
+
+static uint8_t *buffer_of(const struct image_lazy *lazy, uint32_t slot)
+{
+    return lazy->buffers + slot * IMAGE_GROUP_BYTES;
+}
+
+/* The next state, from this one only. */
+static bool pass(struct image_lazy *lazy, uint64_t group, uint8_t from, uint8_t to)
+{
+    return atomic_compare_exchange_strong(&lazy->states[group], &from, to);
+}
+
+/* ---- putting pages there ---- */
+
+static void wake(const struct image_lazy *lazy, const uint8_t *at, uint64_t length_bytes)
+{
+    struct uffdio_range range = {(uintptr_t)at, length_bytes};
+
+    ioctl(lazy->uffd, UFFDIO_WAKE, &range);
+}
+
+static int copy(const struct image_lazy *lazy, uint8_t *to, const uint8_t *from, uint64_t length_bytes)
+{
+    while (length_bytes) {
+        struct uffdio_copy copy = {.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = length_bytes};
+        uint64_t done;
+
+        if (!ioctl(lazy->uffd, UFFDIO_COPY, &copy))
+            return 0;
+        done = copy.copy > 0 ? (uint64_t)copy.copy : 0;
+        if (!done && errno != EAGAIN)
+            return -errno;
+        to += done;
+        from += done;
+        length_bytes -= done;
+    }
+    return 0;
+}
+
+/* A page of zeros, once somebody has touched it: all others stay holes. */
+static int put_zeros(const struct image_lazy *lazy, uint8_t *page, uint64_t page_bytes)
+{
+    struct uffdio_zeropage zero = {.range = {(uintptr_t)page, page_bytes}};
+    uint8_t *zeros;
+    int r = 0;
+
+    if (page_bytes == TERN_PAGE_BYTES) {
+        while (ioctl(lazy->uffd, UFFDIO_ZEROPAGE, &zero) && !r)
+            r = errno == EAGAIN ? 0 : -errno;
+    } else {
+        zeros = mmap(NULL, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        r = zeros == MAP_FAILED ? -errno : copy(lazy, page, zeros, page_bytes);
+        if (zeros != MAP_FAILED)
+            munmap(zeros, page_bytes);
+    }
+    wake(lazy, page, page_bytes);
+    return r == -EEXIST ? 0 : r;
+}
+
+static uint8_t *address_of(const struct image_lazy *lazy, const struct image_group *place)
+{
+    return (uint8_t *)lazy->regions[place->region].base + place->offset_bytes;
+}
+
+/* All of a group's data, then whoever waits for it. */
+static int put_group(struct image_lazy *lazy, uint64_t group, uint8_t *bytes, const uint64_t *digests,
+                     struct tern_error *error)
+{
+    struct image_group place = image_group(lazy->image, group);
+    uint64_t length = (uint64_t)place.n_pages * TERN_PAGE_BYTES;
+    uint64_t page_bytes = lazy->regions[place.region].page_bytes;
+    uint8_t *to = address_of(lazy, &place);
+    int r = 0;
+
+    if (page_bytes > TERN_PAGE_BYTES) {
+        for (uint32_t page = 0; page < place.n_pages; page++)
+            if (!digests[page])
+                memset(bytes + (uint64_t)page * TERN_PAGE_BYTES, 0, TERN_PAGE_BYTES);
+        r = copy(lazy, to, bytes, length);
+    } else {
+        for (uint32_t first = 0, end; first < place.n_pages && !r; first = end + 1) {
+            for (end = first; end < place.n_pages && digests[end]; end++)
+                ;
+            if (end > first)
+                r = copy(lazy, to + (uint64_t)first * TERN_PAGE_BYTES, bytes + (uint64_t)first * TERN_PAGE_BYTES,
+                         (uint64_t)(end - first) * TERN_PAGE_BYTES);
+        }
+    }
+    if (r)
+        return error_set(error, r, NULL, "cannot put guest memory in its place: %s", strerror(-r));
+    atomic_store(&lazy->states[group], GROUP_THERE);
+    atomic_fetch_sub(&lazy->left_groups, 1);
+    wake(lazy, to, length);
+    return 0;
+}
+
+/* Whoever touches it faults, instead of waiting for ever or of reading zeros. */
+static void lose_group(struct image_lazy *lazy, uint64_t group)
+{
+    struct image_group place = image_group(lazy->image, group);
+    uint64_t length = (uint64_t)place.n_pages * TERN_PAGE_BYTES;
+
+    mprotect(address_of(lazy, &place), length, PROT_NONE);
+    atomic_store(&lazy->states[group], GROUP_LOST);
+    wake(lazy, address_of(lazy, &place), length);
+}
+
+/* ---- faults ---- */
+
+static void note_failure(struct image_lazy *lazy, int code, const struct tern_error *error)
+{
+    pthread_mutex_lock(&lazy->lock);
+    if (!lazy->code) {
+        lazy->code = code;
+        lazy->error = *error;
+    }
+    pthread_mutex_unlock(&lazy->lock);
+}
+
+static void read_for_fault(struct image_lazy *lazy, uint64_t group)
+{
+    uint8_t *bytes = buffer_of(lazy, IMAGE_LOAD_SLOTS);
+    uint64_t digests[DIGEST_GROUP_PAGES];
+    struct tern_error error = {0};
+    int r = image_read_group(lazy->image, group, bytes, digests, &error);
+
+    if (!r)
+        r = put_group(lazy, group, bytes, digests, &error);
+    if (!r)
+        return;
+    lose_group(lazy, group);
+    note_failure(lazy, r, &error);
+}
+
+static void take_fault(struct image_lazy *lazy, uint8_t *address)
+{
+    for (uint32_t i = 0; i < lazy->n_regions; i++) {
+        const struct tern_region *region = &lazy->regions[i];
+        uint64_t offset = (uint64_t)(address - (uint8_t *)region->base), group;
+
+        if (address < (uint8_t *)region->base || offset >= region->length_bytes)
+            continue;
+        group = lazy->image->first_group[i] + offset / IMAGE_GROUP_BYTES;
+        offset -= offset % region->page_bytes;
+        if (pass(lazy, group, GROUP_MISSING, GROUP_READING))
+            read_for_fault(lazy, group);
+        else if (atomic_load(&lazy->states[group]) == GROUP_THERE)
+            put_zeros(lazy, (uint8_t *)region->base + offset, region->page_bytes);
+        return; /* or the filling is at it, and wakes all that wait when it is there */
+    }
+}
+
+static void *faults_main(void *opaque)
+{
+    struct image_lazy *lazy = opaque;
+    struct pollfd fds[2] = {{.fd = lazy->uffd, .events = POLLIN}, {.fd = lazy->stop_fd, .events = POLLIN}};
+
+    for (;;) {
+        struct uffd_msg message;
+
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return NULL;
+        if (fds[1].revents)
+            return NULL;
+        while (read(lazy->uffd, &message, sizeof(message)) == sizeof(message))
+            if (message.event == UFFD_EVENT_PAGEFAULT)
+                take_fault(lazy, (uint8_t *)(uintptr_t)message.arg.pagefault.address);
+    }
+}
+
+/* ---- life ---- */
+
+static int cannot(const char *what, struct tern_error *error)
+{
+    int code = -errno;
+
+    return error_set(error, code, code == -EPERM ? "run tern as root, or set vm.unprivileged_userfaultfd=1" : NULL,
+                     "%s: %s", what, strerror(-code));
+}
+
+/* Faults of the kernel on the guest's behalf (KVM) are to be seen too. */
+static int open_uffd(struct image_lazy *lazy, struct tern_error *error)
+{
+    struct uffdio_api api = {.api = UFFD_API};
+
+    lazy->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    if (lazy->uffd < 0)
+        return cannot("no userfaultfd", error);
+    return ioctl(lazy->uffd, UFFDIO_API, &api) ? cannot("no userfaultfd of this version", error) : 0;
+}
+
+/* It reads as zero, but who has read it (a look at the status) has pages of zeros there, where no fault would come. Now
+ * that it is registered, no more of them appear. MADV_REMOVE is for what is shared. */
+static int drop(const struct tern_region *region)
+{
+    return madvise(region->base, region->length_bytes, MADV_REMOVE) &&
+           madvise(region->base, region->length_bytes, MADV_DONTNEED);
+}
+
+static int register_regions(struct image_lazy *lazy, struct tern_error *error)
+{
+    for (; lazy->n_registered < lazy->n_regions; lazy->n_registered++) {
+        const struct tern_region *region = &lazy->regions[lazy->n_registered];
+        struct uffdio_register request = {.range = {(uintptr_t)region->base, region->length_bytes},
+                                          .mode = UFFDIO_REGISTER_MODE_MISSING};
+
+        if (region->page_bytes > IMAGE_GROUP_BYTES)
+            return error_set(error, -EOPNOTSUPP, NULL, "region '%s' has pages of 1 GiB", region->name);
+        if (ioctl(lazy->uffd, UFFDIO_REGISTER, &request))
+            return cannot("userfaultfd does not take the guest's memory", error);
+        if (drop(region))
+            return cannot("cannot empty the guest's memory", error);
+    }
+    return 0;
+}
+
+static int start(struct image_lazy *lazy, struct tern_error *error)
+{
+    int r = open_uffd(lazy, error);
+
+    lazy->stop_fd = eventfd(0, EFD_CLOEXEC);
+    lazy->states = calloc(lazy->image->n_groups, sizeof(*lazy->states));
+    lazy->buffers = mmap(NULL, (IMAGE_LOAD_SLOTS + 1) * IMAGE_GROUP_BYTES, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!r && (lazy->stop_fd < 0 || !lazy->states || lazy->buffers == MAP_FAILED))
+        r = error_set(error, -ENOMEM, NULL, "out of memory for reading the image");
+    for (uint64_t group = 0; group < lazy->image->n_groups && !r; group++) {
+        bool zero = image_group_is_zero(lazy->image, group);
+
+        lazy->states[group] = zero ? GROUP_THERE : GROUP_MISSING;
+        lazy->left_groups += !zero;
+    }
+    if (!r)
+        r = register_regions(lazy, error);
+    if (!r) {
+        r = -pthread_create(&lazy->thread, NULL, faults_main, lazy);
+        lazy->started = !r;
+        if (r)
+            error_set(error, r, NULL, "cannot start a thread: %s", strerror(-r));
+    }
+    return r;
+}
+
+int image_lazy_start(const struct image *image, const struct tern_vm *vm, struct image_lazy **out,
+                     struct tern_error *error)
+{
+    struct image_lazy *lazy = calloc(1, sizeof(*lazy));
+    int r;
+
+    if (!lazy)
+        return error_set(error, -ENOMEM, NULL, "out of memory for reading the image");
+    lazy->image = image;
+    lazy->regions = vm->regions;
+    lazy->n_regions = vm->n_regions;
+    lazy->uffd = lazy->stop_fd = -1;
+    lazy->buffers = MAP_FAILED;
+    pthread_mutex_init(&lazy->lock, NULL);
+    r = start(lazy, error);
+    if (r)
+        image_lazy_stop(lazy);
+    else
+        *out = lazy;
+    return r;
+}
+
+void image_lazy_stop(struct image_lazy *lazy)
+{
+    uint64_t one = 1;
+
+    if (!lazy)
+        return;
+    if (lazy->started && write(lazy->stop_fd, &one, sizeof(one)) == sizeof(one))
+        pthread_join(lazy->thread, NULL);
+    for (uint32_t i = 0; i < lazy->n_registered; i++) { /* wakes whoever waits */
+        struct uffdio_range range = {(uintptr_t)lazy->regions[i].base, lazy->regions[i].length_bytes};
+
+        ioctl(lazy->uffd, UFFDIO_UNREGISTER, &range);
+    }
+    if (lazy->uffd >= 0)
+        close(lazy->uffd);
+    if (lazy->stop_fd >= 0)
+        close(lazy->stop_fd);
+    if (lazy->buffers != MAP_FAILED)
+        munmap(lazy->buffers, (IMAGE_LOAD_SLOTS + 1) * IMAGE_GROUP_BYTES);
+    free(lazy->states);
+    pthread_mutex_destroy(&lazy->lock);
+    free(lazy);
+}
+
+/* ---- filling ---- */
+
+static bool claim(void *opaque, uint64_t group)
+{
+    return pass(opaque, group, GROUP_MISSING, GROUP_READING);
+}
+
+static uint8_t *place(void *opaque, uint64_t group, uint32_t slot)
+{
+    (void)group;
+    return buffer_of(opaque, slot);
+}
+
+static int done(void *opaque, uint64_t group, const uint8_t *bytes, const uint64_t digests[DIGEST_GROUP_PAGES],
+                struct tern_error *error)
+{
+    return put_group(opaque, group, (uint8_t *)bytes, digests, error);
+}
+
+/* What was not read to the end can still be, for who touches it. */
+static void failed(void *opaque, uint64_t group, bool is_damaged)
+{
+    struct image_lazy *lazy = opaque;
+    struct image_group at = image_group(lazy->image, group);
+
+    if (is_damaged) {
+        lose_group(lazy, group);
+        return;
+    }
+    atomic_store(&lazy->states[group], GROUP_MISSING);
+    wake(lazy, address_of(lazy, &at), (uint64_t)at.n_pages * TERN_PAGE_BYTES);
+}
+
+static int turn(void *opaque, struct tern_error *error)
+{
+    struct image_lazy *lazy = opaque;
+    int r;
+
+    pthread_mutex_lock(&lazy->lock);
+    r = lazy->code;
+    if (r)
+        *error = lazy->error;
+    pthread_mutex_unlock(&lazy->lock);
+    return r ? r : lazy->turn(lazy->turn_opaque, atomic_load(&lazy->left_groups) * IMAGE_GROUP_BYTES, error);
+}
+
+int image_lazy_fill(struct image_lazy *lazy, int (*each)(void *opaque, uint64_t left_bytes, struct tern_error *error),
+                    void *opaque, struct tern_error *error)
+{
+    static const struct image_load_ops ops = {
+        .claim = claim, .place = place, .done = done, .failed = failed, .turn = turn};
+    struct tern_error own = {0};
+    int r;
+
+    lazy->turn = each;
+    lazy->turn_opaque = opaque;
+    r = image_load(lazy->image, &ops, lazy, NULL, &own);
+    while (!r && atomic_load(&lazy->left_groups)) { /* the last ones are being read for a fault */
+        r = turn(lazy, &own);
+        poll(NULL, 0, 1);
+    }
+    if (r && error)
+        *error = own;
+    return r;
+}

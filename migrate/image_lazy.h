@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Guest memory that is read from its image while the guest runs. The memory is registered with a userfaultfd (missing
+ * pages): whoever touches a page that is not there yet waits until its group (2 MiB) has been read, checked and put
+ * there, by a thread for such faults; the session's thread reads the rest in order meanwhile.
+ *
+ * Invariant: nothing of a group can be seen before all of it has been read and its digest agrees. A group that is
+ * damaged never becomes visible: touching it ends in EFAULT or SIGSEGV.
+ * source: userfaultfd(2), ioctl_userfaultfd(2) */
+#ifndef MIGRATE_IMAGE_LAZY_H
+#define MIGRATE_IMAGE_LAZY_H
+
+#include "migrate/image_reader.h"
+
+struct image_lazy;
+
+/* image_lazy_start: memory of `vm` (this process's, not written so far) is that of the image from here on.
+ * image    borrowed, as are the regions, until stop
+ * errors   -EPERM, -ENOSYS, -EOPNOTSUPP it cannot be done here, and why: nothing has changed */
+int image_lazy_start(const struct image *image, const struct tern_vm *vm, struct image_lazy **out,
+                     struct tern_error *error);
+
+/* image_lazy_fill: read all that has not been asked for. Blocks until the end.
+ * turn     now and then, with what is left; -errno ends it, and whoever touches what is missing goes on waiting
+ * errors   those of image_check_group and of reading: what is missing cannot come any more */
+int image_lazy_fill(struct image_lazy *lazy, int (*turn)(void *opaque, uint64_t left_bytes, struct tern_error *error),
+                    void *opaque, struct tern_error *error);
+
+/* image_lazy_stop: pages that are missing read as zeros from now on: after a fill that has failed the guest must not
+ * run any more. Takes NULL. */
+void image_lazy_stop(struct image_lazy *lazy);
+
+#endif

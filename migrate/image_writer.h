@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The file that an image is written into: NAME.partial beside NAME, until it is whole. Then it is synced, gets its
+ * head, is synced again and renamed; so at any moment NAME is what it was before, or a whole image.
+ *
+ * A .partial that nobody writes any more (kill -9, a power cut) is taken over by the next one. */
+#ifndef MIGRATE_IMAGE_WRITER_H
+#define MIGRATE_IMAGE_WRITER_H
+
+#include <stdbool.h>
+
+#include "migrate/image_format.h"
+
+struct image_writer {
+    char path[4096], partial[4096 + 16];
+    int folder_fd; /* of its folder */
+    int older_fd;  /* the image that is replaced: its blocks are freed at close, which takes a disk a while */
+    int fd;        /* plain */
+    int bulk_fd;   /* for memory: with O_DIRECT where the file system has it; else the same as fd */
+    bool is_direct;
+};
+
+#define IMAGE_WRITER_CLOSED ((struct image_writer){.folder_fd = -1, .older_fd = -1, .fd = -1, .bulk_fd = -1})
+
+/* image_writer_open: make the partial file.
+ * errors   -EEXIST there is a file of that name that is no image; -EBUSY another process writes this image; what
+ *          open(2) says */
+int image_writer_open(const char *path, struct image_writer *writer, struct tern_error *error);
+
+/* image_writer_reserve: from now on the file has its full length, as a hole. */
+int image_writer_reserve(struct image_writer *writer, uint64_t file_bytes, struct tern_error *error);
+
+/* image_writer_put: a section that is not memory. */
+int image_writer_put(struct image_writer *writer, const struct image_section *section, const void *bytes,
+                     struct tern_error *error);
+/* image_writer_sync: all that was written is on the disk. */
+int image_writer_sync(struct image_writer *writer, struct tern_error *error);
+
+/* image_writer_finish: sync, head, sync, rename, sync. On failure there is no new image; close removes what is left.
+ * file_bytes of the head may be less than was reserved. */
+int image_writer_finish(struct image_writer *writer, const struct image_head *head, struct tern_error *error);
+
+/* image_writer_close: without a successful finish the partial file goes. Takes
+ * IMAGE_WRITER_CLOSED. */
+void image_writer_close(struct image_writer *writer);
+
+#endif

@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What can go wrong with an image: a disk that is full, callbacks that fail, a cancel, a kernel without io_uring and
+ * userfaultfd, files that are no whole image. The guest runs on unless the image is whole; nothing is left behind. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/common/suspended.h"
+#include "transport/error.h"
+
+#define MIB (1ull << 20)
+
+static const struct process_guest_config config = {.memory_bytes = 64 * MIB,
+                                                   .high_bytes = 16 * MIB,
+                                                   .random_bytes = 24 * MIB,
+                                                   .working_set_bytes = 4 * MIB,
+                                                   .dirty_pages_ps = 2000,
+                                                   .seed = 11};
+
+static void expect_nothing(struct suspended *s, const char *name)
+{
+    suspended_expect_stayed(s, name);
+    cr_assert_not(suspended_has(s, ""), "%s: an image is there", name);
+    cr_assert_not(suspended_has(s, ".partial"), "%s: a part of one is there", name);
+}
+
+static void expect_whole(struct suspended *s, const char *name)
+{
+    struct tern_error error = {0};
+
+    cr_assert_eq(tern_image_check(s->path, &error), 0, "%s: %s", name, error.message);
+}
+
+/* ---- a full disk ---- */
+
+/* This test's own, gone with it. */
+static void mount_small(const char *options)
+{
+    if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+        cr_skip_test("no mount namespace of its own: %s", strerror(errno));
+    cr_assert_eq(mount("tern-test", "/mnt", "tmpfs", 0, options), 0, "%s", strerror(errno));
+}
+
+Test(suspend_faults, a_disk_that_is_full_in_pre_copy, .timeout = 60)
+{
+    struct suspended s;
+
+    mount_small("size=8M");
+    suspended_init(&s, &config, "/mnt");
+    cr_assert_eq(suspended_suspend(&s), -ENOSPC, "%d", s.error.code);
+    cr_assert(strstr(s.error.message, s.path), "%s", s.error.message);
+    cr_assert(strstr(s.error.hint, "free space"), "%s", s.error.hint);
+    expect_nothing(&s, "full");
+    suspended_free(&s);
+}
+
+static void fill_disk(struct suspended *s, const struct tern_event *event)
+{
+    static uint8_t bytes[65536];
+    int fd;
+
+    if (event->kind != TERN_EVENT_PHASE || event->phase != TERN_PHASE_STOP_AND_COPY)
+        return;
+    memset(bytes, 1, sizeof(bytes));
+    fd = open("/mnt/filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    for (size_t n = sizeof(bytes); n >= 4096; n /= 2)
+        while (write(fd, bytes, n) > 0)
+            ;
+    close(fd);
+    (void)s;
+}
+
+Test(suspend_faults, a_disk_that_is_full_when_the_guest_has_stopped, .timeout = 60)
+{
+    struct suspended s;
+
+    mount_small("size=40M");
+    suspended_init(&s, &config, "/mnt");
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message); /* there is room for one */
+    cr_assert_eq(suspended_resume(&s, true), 0, "%s", s.error.message);
+    suspended_swap(&s);
+    unlink(s.path);
+    s.on_event = fill_disk;
+    cr_assert_eq(suspended_suspend(&s), -ENOSPC, "%d", s.error.code);
+    expect_nothing(&s, "full");
+    s.on_event = NULL;
+    unlink("/mnt/filler");
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    expect_whole(&s, "with room again");
+    suspended_free(&s);
+}
+
+/* ---- callbacks, a cancel ---- */
+
+static int fail(void *opaque, struct tern_error *error)
+{
+    (void)opaque;
+    return error_set(error, -EPROTO, NULL, "told to fail");
+}
+
+static int fail_save(void *opaque, void *buffer, size_t capacity_bytes, size_t *length_bytes, struct tern_error *error)
+{
+    (void)buffer;
+    (void)capacity_bytes;
+    (void)length_bytes;
+    return fail(opaque, error);
+}
+
+/* Half a pause, as it were. */
+static int pause_and_fail(void *opaque, struct tern_error *error)
+{
+    struct tern_vm vm;
+
+    process_guest_describe(opaque, &vm);
+    vm.pause(opaque, NULL);
+    return fail(opaque, error);
+}
+
+Test(suspend_faults, callbacks_that_fail, .timeout = 60)
+{
+    struct suspended s;
+    struct tern_vm vm;
+
+    suspended_init(&s, &config, NULL);
+    vm = s.vm;
+    for (int i = 0; i < 4; i++) {
+        static const char *const names[] = {"prepare", "pause", "save_state", "commit"};
+
+        s.vm = vm;
+        s.vm.prepare = i == 0 ? fail : NULL;
+        s.vm.pause = i == 1 ? pause_and_fail : vm.pause;
+        s.vm.save_state = i == 2 ? fail_save : vm.save_state;
+        s.vm.commit = i == 3 ? fail : NULL;
+        cr_assert_eq(suspended_suspend(&s), -EPROTO, "%s: %s", names[i], s.error.message);
+        cr_assert_str_eq(s.error.message, "told to fail");
+        expect_nothing(&s, names[i]);
+    }
+    s.vm = vm;
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    expect_whole(&s, "after all");
+    suspended_free(&s);
+}
+
+static struct tern_suspend *to_cancel;
+
+static void cancel(struct suspended *s, const struct tern_event *event)
+{
+    (void)s;
+    if (event->kind == TERN_EVENT_PROGRESS)
+        tern_suspend_cancel(to_cancel);
+}
+
+Test(suspend_faults, a_cancel, .timeout = 60)
+{
+    struct suspended s;
+
+    suspended_init(&s, &config, NULL);
+    s.options.bandwidth_bps = 20000000; /* it would take ten seconds */
+    s.on_event = cancel;
+    cr_assert_eq(tern_suspend_create(&s.vm, s.path, &s.options, &to_cancel, &s.error), 0);
+    s.result.struct_bytes = sizeof(s.result);
+    cr_assert_eq(tern_suspend_run(to_cancel, &s.result, &s.error), -ECANCELED, "%s", s.error.message);
+    tern_suspend_destroy(to_cancel);
+    expect_nothing(&s, "cancelled");
+    suspended_free(&s);
+}
+
+/* ---- the name ---- */
+
+Test(suspend_faults, a_file_that_is_no_image_stays, .timeout = 60)
+{
+    struct suspended s;
+    char text[16] = "";
+    int fd;
+
+    suspended_init(&s, &config, NULL);
+    fd = open(s.path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert_eq(write(fd, "my only disk", 12), 12);
+    cr_assert_eq(suspended_suspend(&s), -EEXIST, "%s", s.error.message);
+    suspended_expect_stayed(&s, "another file");
+    cr_assert_eq(pread(fd, text, 12, 0), 12);
+    cr_assert_str_eq(text, "my only disk");
+    close(fd);
+    suspended_free(&s);
+}
+
+Test(suspend_faults, two_at_once_are_refused_and_a_left_over_is_not, .timeout = 60)
+{
+    struct suspended s;
+    char path[128];
+    int fd;
+
+    suspended_init(&s, &config, NULL);
+    snprintf(path, sizeof(path), "%s.partial", s.path);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert_eq(write(fd, "left over", 9), 9);
+    cr_assert_eq(flock(fd, LOCK_EX), 0);
+    cr_assert_eq(suspended_suspend(&s), -EBUSY, "%s", s.error.message);
+    suspended_expect_stayed(&s, "written by another");
+    close(fd); /* as whoever was killed has done */
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    cr_assert_not(suspended_has(&s, ".partial"));
+    expect_whole(&s, "over a left-over");
+    suspended_free(&s);
+}
+
+Test(suspend_faults, no_such_folder, .timeout = 60)
+{
+    struct suspended s;
+
+    suspended_init(&s, &config, NULL);
+    strcpy(s.path + strlen(s.folder), "/no/image");
+    cr_assert_eq(suspended_suspend(&s), -ENOENT, "%s", s.error.message);
+    suspended_expect_stayed(&s, "no folder");
+    strcpy(s.path + strlen(s.folder), "/image");
+    suspended_free(&s);
+}
+
+/* ---- files that are no whole image ---- */
+
+static void flip(const char *path, uint64_t offset)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    uint8_t byte;
+
+    cr_assert_eq(pread(fd, &byte, 1, (off_t)offset), 1);
+    byte ^= 4;
+    cr_assert_eq(pwrite(fd, &byte, 1, (off_t)offset), 1);
+    cr_assert_eq(fsync(fd), 0);
+    close(fd);
+}
+
+/* Eagerly nothing has run; lazily a guest that ran has been stopped. */
+static void expect_refused(struct suspended *s, int code, const char *says)
+{
+    for (int eager = 0; eager < 2; eager++) {
+        s->error = (struct tern_error){0};
+        cr_assert_eq(suspended_resume(s, eager), code, "%s: %s", says, s->error.message);
+        cr_assert(strstr(s->error.message, says), "%s: %s", says, s->error.message);
+        cr_assert_not(process_guest_runs(s->back), "%s", says);
+    }
+    s->error = (struct tern_error){0};
+    cr_assert_eq(tern_image_check(s->path, &s->error), code, "%s", says);
+    cr_assert(strstr(s->error.message, says), "%s: %s", says, s->error.message);
+}
+
+static int save_profile(void *opaque, void *buffer, size_t capacity_bytes, size_t *length_bytes,
+                        struct tern_error *error)
+{
+    (void)opaque;
+    (void)capacity_bytes;
+    (void)error;
+    memcpy(buffer, "profile", *length_bytes = 7);
+    return 0;
+}
+
+static void suspend_for_damage(struct suspended *s, struct tern_image *image)
+{
+    suspended_init(s, &config, NULL);
+    s->vm.save_profile = save_profile;
+    s->blind = true; /* a process that looks at a damaged page ends */
+    cr_assert_eq(suspended_suspend(s), 0, "%s", s->error.message);
+    *image = (struct tern_image){.struct_bytes = sizeof(*image)};
+    cr_assert_eq(tern_image_read(s->path, image, &s->error), 0, "%s", s->error.message);
+    cr_assert_eq(image->n_sections, 5);
+}
+
+/* In memory behind what the guest's thread writes, which would end this process. */
+static uint64_t place_in(const struct tern_image_section *section)
+{
+    return section->offset_bytes + (section->page_bytes ? 20 * MIB + 77 : section->length_bytes / 2);
+}
+
+Test(suspend_faults, a_flipped_bit_in_each_section, .timeout = 90)
+{
+    static struct tern_image image;
+    struct suspended s;
+
+    suspend_for_damage(&s, &image);
+    for (uint32_t i = 0; i < image.n_sections; i++) {
+        const struct tern_image_section *section = &image.sections[i];
+        char says[96];
+
+        if (section->page_bytes && section->length_bytes < 24 * MIB)
+            continue; /* all zeros: nothing there is read */
+        snprintf(says, sizeof(says), "section '%s' of the image is damaged", section->name);
+        flip(s.path, place_in(section));
+        if (!strcmp(section->name, "profile")) { /* read by who asks for it */
+            cr_assert_eq(tern_image_check(s.path, &s.error), -EILSEQ);
+            cr_assert(strstr(s.error.message, says), "%s", s.error.message);
+        } else {
+            expect_refused(&s, -EILSEQ, says);
+        }
+        flip(s.path, place_in(section));
+    }
+    flip(s.path, 70);
+    expect_refused(&s, -EILSEQ, "section 'header' of the image is damaged");
+    flip(s.path, 70);
+    flip(s.path, 4096 + 60);
+    expect_refused(&s, -EILSEQ, "section 'table' of the image is damaged");
+    flip(s.path, 4096 + 60);
+    flip(s.path, 8);
+    expect_refused(&s, -EPROTONOSUPPORT, "version 5");
+    flip(s.path, 8);
+    flip(s.path, 0);
+    expect_refused(&s, -EINVAL, "section 'header': this is no image");
+    flip(s.path, 0);
+    s.blind = false;
+    cr_assert_eq(suspended_resume(&s, false), 0, "%s", s.error.message);
+    suspended_expect_back(&s);
+    suspended_free(&s);
+}
+
+Test(suspend_faults, a_truncated_image, .timeout = 90)
+{
+    static struct tern_image image;
+    struct suspended s;
+
+    suspend_for_damage(&s, &image);
+    for (uint32_t i = image.n_sections; i--;) {
+        const struct tern_image_section *section = &image.sections[i];
+        char says[96];
+
+        snprintf(says, sizeof(says), "section '%s' of the image is cut off", section->name);
+        cr_assert_eq(truncate(s.path, (off_t)(section->offset_bytes + section->length_bytes - 1)), 0);
+        expect_refused(&s, -ENODATA, says);
+    }
+    cr_assert_eq(truncate(s.path, 50), 0);
+    expect_refused(&s, -EILSEQ, "section 'header'");
+    cr_assert_eq(truncate(s.path, 0), 0);
+    expect_refused(&s, -EINVAL, "section 'header'");
+    suspended_free(&s);
+}
+
+/* Data that a careless copy has made a hole is damage like any other. */
+Test(suspend_faults, a_hole_where_data_was, .timeout = 60)
+{
+    static struct tern_image image;
+    struct suspended s;
+    int fd;
+
+    suspend_for_damage(&s, &image);
+    fd = open(s.path, O_RDWR | O_CLOEXEC);
+    cr_assert_eq(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)place_in(&image.sections[1]) - 77,
+                           2 * (off_t)MIB),
+                 0);
+    close(fd);
+    expect_refused(&s, -EILSEQ, "section 'low' of the image is damaged");
+    suspended_free(&s);
+}
+
+static int touch_damage(void *opaque, struct tern_error *error)
+{
+    volatile uint8_t *page = process_guest_at(opaque, 20 * MIB);
+
+    (void)error;
+    _exit(*page ? 1 : 2); /* it was let through */
+}
+
+static void resume_and_touch(const char *path)
+{
+    struct process_guest *guest;
+    struct tern_resume *session;
+    struct tern_options options;
+    struct tern_result result = {.struct_bytes = sizeof(result)};
+    struct tern_vm vm;
+
+    if (process_guest_create(&config, false, &guest, NULL))
+        _exit(3);
+    process_guest_describe(guest, &vm);
+    vm.resume = touch_damage;
+    tern_options_init(&options);
+    if (tern_resume_create(&vm, path, &options, &session, NULL))
+        _exit(4);
+    tern_resume_run(session, &result, NULL);
+    _exit(5);
+}
+
+/* The guest gets no byte of a group that is not as it was written. */
+Test(suspend_faults, what_is_damaged_is_never_seen, .timeout = 60)
+{
+    static struct tern_image image;
+    struct suspended s;
+    int status;
+    pid_t pid;
+
+    suspend_for_damage(&s, &image);
+    flip(s.path, place_in(&image.sections[1]));
+    pid = fork();
+    cr_assert_geq(pid, 0);
+    if (!pid) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGSEGV, SIG_DFL);
+        resume_and_touch(s.path);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "%x", status);
+    suspended_free(&s);
+}
+
+/* ---- an older or stricter kernel ---- */
+
+static void forbid(int call)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = sizeof(filter) / sizeof(*filter), .filter = filter};
+
+    cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0, "%s", strerror(errno));
+}
+
+Test(suspend_faults, without_io_uring, .timeout = 60)
+{
+    struct suspended s;
+
+    suspended_init(&s, &config, NULL);
+    forbid(SYS_io_uring_setup);
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    cr_assert(strstr(s.warnings, "no io_uring"), "%s", s.warnings);
+    cr_assert(strstr(s.result.device, "pwrite"), "%s", s.result.device);
+    expect_whole(&s, "by pwrite");
+    cr_assert_eq(suspended_resume(&s, true), 0, "%s", s.error.message);
+    suspended_expect_back(&s);
+    cr_assert_eq(suspended_resume(&s, false), 0, "%s", s.error.message);
+    suspended_expect_back(&s);
+    suspended_free(&s);
+}
+
+Test(suspend_faults, without_userfaultfd_it_is_read_first, .timeout = 60)
+{
+    struct suspended s;
+
+    suspended_init(&s, &config, NULL);
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    forbid(SYS_userfaultfd);
+    cr_assert_eq(suspended_resume(&s, false), 0, "%s", s.error.message);
+    suspended_expect_back(&s);
+    cr_assert(strstr(s.warnings, "all memory is read before the guest runs: no userfaultfd"), "%s", s.warnings);
+    cr_assert_str_eq(s.result.device, "eager");
+    suspended_free(&s);
+}
