@@ -184,6 +184,16 @@ static int check_place(const struct image_section *section, const struct image_h
     return 0;
 }
 
+/* Readers allocate it, and go through it by what the memory sections say, wherever they stand. */
+static int check_digests(const struct image_section *section, uint64_t n_groups, struct tern_error *error)
+{
+    if (section->length_bytes != n_groups * sizeof(uint64_t))
+        return damaged(section->name, "it is not of all memory", error);
+    return n_groups > IMAGE_MEMORY_MAX / IMAGE_GROUP_BYTES
+               ? damaged(section->name, "it is of more memory than any guest can have", error)
+               : 0;
+}
+
 static int check_sections(const struct image_head *head, struct tern_error *error)
 {
     uint64_t end = IMAGE_HEAD_BYTES, after = 0, n_groups = 0;
@@ -203,8 +213,6 @@ static int check_sections(const struct image_head *head, struct tern_error *erro
         } else if (!r && (section->guest_address || section->page_bytes)) {
             r = damaged(section->name, "it has a guest address", error);
         }
-        if (!r && section->type == IMAGE_DIGESTS && section->length_bytes != n_groups * sizeof(uint64_t))
-            r = damaged(section->name, "it is not of all memory", error);
         if (!r && ((section->type == IMAGE_STATE && section->length_bytes > STATE_CAPACITY_MAX) ||
                    (section->type == IMAGE_PROFILE && section->length_bytes > TERN_PROFILE_BYTES)))
             r = damaged(section->name, "it is larger than any can be", error);
@@ -212,7 +220,7 @@ static int check_sections(const struct image_head *head, struct tern_error *erro
     if (!r && (!n[IMAGE_MEMORY] || n[IMAGE_MEMORY] > WIRE_REGIONS_MAX || n[IMAGE_PROFILE] > 1 ||
                n[IMAGE_DIGESTS] != 1 || n[IMAGE_STATE] != 1))
         r = damaged("table", "sections are missing, or there twice", error);
-    return r;
+    return r ? r : check_digests(image_find(head, IMAGE_DIGESTS, 0), n_groups, error);
 }
 
 bool image_is_one(const uint8_t bytes[8])

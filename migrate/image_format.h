@@ -36,6 +36,7 @@
 #define IMAGE_ALIGN        4096u
 #define IMAGE_HEAD_BYTES   (4u * IMAGE_ALIGN)
 #define IMAGE_GROUP_BYTES  ((uint64_t)DIGEST_GROUP_PAGES * TERN_PAGE_BYTES)
+#define IMAGE_MEMORY_MAX   (1ull << 46) /* of all regions; bounds what a reader allocates for digests */
 #define IMAGE_SECTIONS_MAX (WIRE_REGIONS_MAX + 3u)
 
 enum image_type {

@@ -55,6 +55,8 @@ static int check(const struct tern_vm *vm, const char *path, struct tern_error *
     for (uint32_t i = 0; i < vm->n_regions && !r; i++)
         if (!*vm->regions[i].name)
             r = error_set(error, -EINVAL, "see migrate/tern.h", "tern_region: an image needs regions with names");
+    if (!r && vm_memory_bytes(vm) > IMAGE_MEMORY_MAX)
+        r = error_set(error, -EOPNOTSUPP, NULL, "an image holds 64 TiB of memory at most");
     return r || path ? r : error_set(error, -EINVAL, "see migrate/tern.h", "no name for the image");
 }
 

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct image_head head, again;
     size_t n = size < HEADER_BYTES ? size : HEADER_BYTES, rest = size - n;
-    uint64_t end = IMAGE_HEAD_BYTES;
+    uint64_t end = IMAGE_HEAD_BYTES, n_groups = 0;
 
     memset(bytes, 0, sizeof(bytes));
     memcpy(bytes, data, n);
@@ -37,8 +37,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(head.sections[i].offset_bytes >= end);
         end = head.sections[i].offset_bytes + head.sections[i].length_bytes;
         MUST(end >= head.sections[i].offset_bytes && end <= head.file_bytes);
+        if (head.sections[i].type == IMAGE_MEMORY)
+            n_groups += image_groups(head.sections[i].length_bytes);
     }
     MUST(image_regions(&head) >= 1 && image_section(&head, IMAGE_STATE, 0) && image_section(&head, IMAGE_DIGESTS, 0));
+    MUST(image_section(&head, IMAGE_DIGESTS, 0)->length_bytes == n_groups * sizeof(uint64_t));
     image_put_head(&head, bytes);
     MUST(!image_get_head(bytes, UINT64_MAX, &again, NULL));
     image_put_head(&again, twice);

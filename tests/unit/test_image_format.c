@@ -199,6 +199,42 @@ Test(image_format, fields_that_cannot_be)
     }
 }
 
+/* Their length is checked against the memory that stands before them, and would not be against what follows. */
+Test(image_format, digests_before_the_last_memory)
+{
+    struct image_head head = make();
+    struct image_section *memory = image_section(&head, IMAGE_MEMORY, 1);
+    struct image_section *digests = image_section(&head, IMAGE_DIGESTS, 0);
+    struct tern_error error = {0};
+    struct image_section second = *memory;
+
+    *memory = *digests;
+    memory->offset_bytes = head.sections[1].offset_bytes + head.sections[1].length_bytes;
+    memory->length_bytes = 3 * sizeof(uint64_t); /* of the first one */
+    *digests = second;
+    image_put_head(&head, bytes);
+    cr_assert_eq(get(head.file_bytes, &error), -EILSEQ);
+    cr_assert(strstr(error.message, "section 'digests'"), "%s", error.message);
+}
+
+/* A file of holes may say so, and its digests would be allocated. */
+Test(image_format, more_memory_than_any_guest_has)
+{
+    struct tern_region vast = {.length_bytes = IMAGE_MEMORY_MAX, .page_bytes = 4096, .name = "vast"};
+    struct tern_vm other = {.kind = "test 1", .regions = &vast, .n_regions = 1};
+    struct tern_error error = {0};
+    struct image_head head;
+
+    image_describe(&head, &other, 0, 0);
+    image_put_head(&head, bytes);
+    cr_assert_eq(get(head.file_bytes, &error), 0, "%s", error.message);
+    vast.length_bytes += 2 * MIB;
+    image_describe(&head, &other, 0, 0);
+    image_put_head(&head, bytes);
+    cr_assert_eq(get(head.file_bytes, &error), -EILSEQ);
+    cr_assert(strstr(error.message, "section 'digests'"), "%s", error.message);
+}
+
 /* Whatever a field says: it is refused, or what comes out holds together. */
 Test(image_format, every_byte_garbage, .timeout = 60)
 {
