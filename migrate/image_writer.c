@@ -17,10 +17,13 @@
 static int cannot(const char *what, const char *path, struct tern_error *error)
 {
     int code = -errno;
+    const char *hint = NULL;
 
-    return error_set(error, code,
-                     code == -ENOSPC || code == -EDQUOT ? "free space there, or name a file on another disk" : NULL,
-                     "cannot %s %s: %s", what, path, strerror(-code));
+    if (code == -ENOSPC || code == -EDQUOT)
+        hint = "free space there, or name a file on another disk";
+    if (code == -EFBIG)
+        hint = "raise the limit of file sizes (ulimit -f), or name a file on another disk";
+    return error_set(error, code, hint, "cannot %s %s: %s", what, path, strerror(-code));
 }
 
 static int write_all(int fd, const void *bytes, uint64_t length_bytes, uint64_t offset_bytes)

@@ -88,6 +88,10 @@ check "a paused one is not suspended" refused 1 'cannot suspend: the guest is pa
 check "it goes on" t cont --vm vm
 check "to a folder that is not there" refused 1 'cannot open the folder' suspend --vm vm --to no/image --quiet
 check "it runs on" status_is active
+prlimit --pid "$vm" --fsize=1000000:unlimited
+check "beyond the limit of file sizes" refused 1 'File too large' suspend --vm vm --to image --quiet
+check "it runs on behind the limit" status_is active
+prlimit --pid "$vm" --fsize=unlimited
 check "it is suspended" t suspend --vm vm --to image --json
 check "done says so" grep -q '"event":"done","ok":true,"outcome":"suspended","transport":"file"' out
 check "its process has ended" ended 0
