@@ -75,7 +75,12 @@ static int open_folder(struct image_writer *writer, struct tern_error *error)
     if (slash)
         snprintf(folder, sizeof(folder), "%.*s", slash == writer->path ? 1 : (int)(slash - writer->path), writer->path);
     writer->folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return writer->folder_fd < 0 ? cannot("open the folder", folder, error) : 0;
+    if (writer->folder_fd < 0)
+        return cannot("open the folder", folder, error);
+    if (fsync(writer->folder_fd)) /* rather now than when the guest stands still */
+        return error_set(error, -errno, "name a file on another disk", "cannot sync the folder %s: %s", folder,
+                         strerror(errno));
+    return 0;
 }
 
 /* The lock goes with its owner, so a file without one is nobody's. */
@@ -171,6 +176,44 @@ int image_writer_sync(struct image_writer *writer, struct tern_error *error)
     return fdatasync(writer->fd) ? cannot("sync", writer->partial, error) : 0;
 }
 
+/* The older image becomes the partial one, with a lock that keeps others off it. false: that cannot be had here. */
+static bool exchange(struct image_writer *writer)
+{
+    return writer->older_fd >= 0 && !flock(writer->older_fd, LOCK_EX | LOCK_NB) &&
+           !renameat2(AT_FDCWD, writer->partial, AT_FDCWD, writer->path, RENAME_EXCHANGE);
+}
+
+/* The new one would be there or not after a power cut, while the guest runs on: it is none any more, wherever it is. */
+static void take_back(const struct image_writer *writer, bool exchanged)
+{
+    static const uint8_t zeros[IMAGE_HEAD_BYTES];
+
+    if (!write_all(writer->fd, zeros, sizeof(zeros), 0))
+        fdatasync(writer->fd);
+    if (exchanged)
+        rename(writer->partial, writer->path);
+    else
+        unlink(writer->path);
+}
+
+/* Synced, it gets its name. */
+static int put_in_place(struct image_writer *writer, struct tern_error *error)
+{
+    bool exchanged = exchange(writer);
+    int r = 0;
+
+    if (!exchanged && rename(writer->partial, writer->path))
+        return cannot("rename into place", writer->partial, error);
+    if (fsync(writer->folder_fd)) {
+        r = cannot("sync the folder of", writer->path, error);
+        take_back(writer, exchanged);
+    } else if (exchanged) {
+        unlink(writer->partial);
+    }
+    *writer->partial = 0;
+    return r;
+}
+
 int image_writer_finish(struct image_writer *writer, const struct image_head *head, struct tern_error *error)
 {
     uint8_t bytes[IMAGE_HEAD_BYTES];
@@ -185,12 +228,5 @@ int image_writer_finish(struct image_writer *writer, const struct image_head *he
         return cannot("write", writer->partial, error);
     if (fsync(writer->fd))
         return cannot("sync", writer->partial, error);
-    if (rename(writer->partial, writer->path))
-        return cannot("rename into place", writer->partial, error);
-    *writer->partial = 0;
-    if (!fsync(writer->folder_fd))
-        return 0;
-    r = cannot("sync the folder of", writer->path, error);
-    unlink(writer->path); /* it would be there or not after a power cut, while the guest runs on */
-    return r;
+    return put_in_place(writer, error);
 }

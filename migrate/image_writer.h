@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The file that an image is written into: NAME.partial beside NAME, until it is whole. Then it is synced, gets its
- * head, is synced again and renamed; so at any moment NAME is what it was before, or a whole image.
+ * head, is synced again and renamed; so at any moment NAME is what it was before, or a whole image. An older image of
+ * that name is exchanged with the new one where the kernel can, and is removed once the folder is on the disk.
  *
  * A .partial that nobody writes any more (kill -9, a power cut) is taken over by the next one. */
 #ifndef MIGRATE_IMAGE_WRITER_H
@@ -35,7 +36,8 @@ int image_writer_put(struct image_writer *writer, const struct image_section *se
 /* image_writer_sync: all that was written is on the disk. */
 int image_writer_sync(struct image_writer *writer, struct tern_error *error);
 
-/* image_writer_finish: sync, head, sync, rename, sync. On failure there is no new image; close removes what is left.
+/* image_writer_finish: sync, head, sync, rename, sync. On failure there is no new image, and the older
+ * one is where it was (where names cannot be exchanged it is lost, if the last sync fails); close removes what is left.
  * file_bytes of the head may be less than was reserved. */
 int image_writer_finish(struct image_writer *writer, const struct image_head *head, struct tern_error *error);
 
