@@ -17,8 +17,8 @@
 /* The longest single wait for the destination's digests. */
 #define SETTLE_NS_MAX 1000000000ull
 
-/* Between rounds that are to show whether the switchover itself is too slow for the limit. */
-#define FIXED_PAUSE_NS 10000000ull
+/* Between rounds that are to show whether it is the guest or the moment that stands in the way. */
+#define PAUSE_NS 10000000ull
 
 #define NS_PER_S  1e9
 #define NS_PER_MS 1e6
@@ -118,7 +118,7 @@ static bool worth_polishing(const struct converge *converge, const struct conver
 static bool only_digests_behind(const struct converge *converge, const struct converge_round *round)
 {
     return converge->settled < CONVERGE_SETTLE_MAX && round->backlog_ns > 0 && round->downtime_ns != UINT64_MAX &&
-           round->downtime_ns >= round->backlog_ns && fits(converge, round->downtime_ns - round->backlog_ns);
+           round->downtime_ns >= round->digest_ns && fits(converge, round->downtime_ns - round->digest_ns);
 }
 
 /* Is there time for one more round, and for what must follow it? Where a miss would only end in giving
@@ -142,6 +142,7 @@ static void judge_progress(struct converge *converge, const struct converge_roun
 
     if (left < (double)converge->best_left_bytes && left <= (double)converge->best_left_bytes * PROGRESS_SHARE) {
         converge->best_left_bytes = round->left_bytes;
+        converge->progress_ns = round->elapsed_ns;
         converge->stalled = 0;
     } else if (left >= (double)converge->last_left_bytes * PROGRESS_SHARE) {
         converge->stalled++;
@@ -227,7 +228,7 @@ static void decide_stalled(struct converge *converge, const struct converge_roun
 
     /* One moment in which this machine was busy elsewhere weighs on the estimates of several rounds. */
     if (too_slow && converge->stalled < CONVERGE_FIXED_ROUNDS && round->round < CONVERGE_ROUNDS_MAX)
-        out->settle_ns = FIXED_PAUSE_NS;
+        out->settle_ns = PAUSE_NS;
     else if (too_slow)
         decide_helpless(converge, round, "the downtime limit is below what a switchover takes with nothing dirty",
                         false, out);
@@ -235,6 +236,8 @@ static void decide_stalled(struct converge *converge, const struct converge_roun
         decide_helpless(converge, round, "pre-copy has not converged in all its rounds", false, out);
     else if (converge->options.on_no_converge == TERN_NO_CONVERGE_ABORT)
         give_up(converge, round, "pre-copy does not converge", out);
+    else if (!converge->options.can_throttle && round->elapsed_ns - converge->progress_ns < CONVERGE_STALL_NS)
+        out->settle_ns = PAUSE_NS;
     else if (!converge->options.can_throttle)
         decide_helpless(converge, round, "pre-copy does not converge, and this VM cannot be throttled", true, out);
     else if (converge->throttle_percent >= CONVERGE_THROTTLE_LAST)

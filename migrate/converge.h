@@ -6,9 +6,10 @@
  * is cheap and sure to halve what is left, do that first, CONVERGE_POLISH_MAX times at most;
  *   2. the deadline: when there is no time for another round, the throttle policy switches over although the limit is
  * missed, the abort policy gives up;
- *   3. only the destination's digests are behind: let it catch up (settle_ns), CONVERGE_SETTLE_MAX times at most;
- *      rounds still shrink: go on;
+ *   3. only the destination's digests are behind: let it catch up (settle_ns), CONVERGE_SETTLE_MAX times at most.
+ * Whether it also digests too slowly is known when it has; rounds still shrink: go on;
  *   4. they have not for CONVERGE_STALL_ROUNDS: throttle by a step more, judged anew after each step, or give up.
+ *      A VMM that cannot throttle has CONVERGE_STALL_NS before that, as a guest may write much for a moment.
  *      Where throttling cannot help (the VMM cannot; 99 % is reached; the downtime with nothing dirty is over the limit
  *      already, for CONVERGE_FIXED_ROUNDS) a deadline is the consent to miss the limit: with one, switch over at it
  *      (at once, if waiting cannot help); without one, give up, and say what limit would do.
@@ -23,7 +24,8 @@
 
 #include "migrate/tern.h"
 
-#define CONVERGE_STALL_ROUNDS    3u  /* rounds without progress before anything is done */
+#define CONVERGE_STALL_ROUNDS    3u /* rounds without progress before anything is done */
+#define CONVERGE_STALL_NS        1000000000ull
 #define CONVERGE_FIXED_ROUNDS    16u /* and before the switchover itself is taken for too slow */
 #define CONVERGE_THROTTLE_ROUNDS 2u  /* and before each further step */
 #define CONVERGE_THROTTLE_FIRST  20u
@@ -46,7 +48,7 @@ struct converge_options {
  * round            finished rounds, 1 after the first
  * elapsed_ns       since the migration began (what the deadline counts)
  * left_bytes       dirty now
- * bytes_ps, dirty_pages_ps, downtime_ns, fixed_ns, backlog_ns, round_ns   from estimate.h */
+ * bytes_ps, dirty_pages_ps, downtime_ns, fixed_ns, backlog_ns, digest_ns, round_ns   from estimate.h */
 struct converge_round {
     uint32_t round;
     uint64_t elapsed_ns;
@@ -57,6 +59,7 @@ struct converge_round {
     uint64_t downtime_ns;
     uint64_t fixed_ns;
     uint64_t backlog_ns;
+    uint64_t digest_ns; /* of downtime_ns */
     uint64_t round_ns;
 };
 
@@ -87,6 +90,7 @@ struct converge {
     uint32_t settled;
     uint64_t best_left_bytes; /* since the last step */
     uint64_t last_left_bytes;
+    uint64_t progress_ns; /* when a round last made progress, as elapsed_ns */
 };
 
 void converge_init(struct converge *converge, const struct converge_options *options);

@@ -160,19 +160,34 @@ uint64_t estimate_round_ns(const struct estimate *estimate, uint64_t left_bytes)
     return to_u64((double)left_bytes / rate * NS_PER_S);
 }
 
-uint64_t estimate_downtime_ns(const struct estimate *estimate, uint64_t left_bytes)
+/* Those known, and those of the time from the scan that found them until the vCPUs stand still. */
+static double last_bytes(const struct estimate *estimate, uint64_t left_bytes)
 {
-    double rate = bytes_ps(estimate);
-    /* From the scan that found left_bytes until the vCPUs stand still. */
     double gap_ns = estimate->scan_ns + (double)estimate->costs.pause_ns;
     double late_pages = estimate->peak_dirty_pages_ps * gap_ns / NS_PER_S;
-    double bytes = (double)left_bytes + late_pages * (double)estimate->page_bytes;
-    double ns = fixed_ns(estimate) + backlog_ns(estimate);
 
-    if (rate <= 0)
-        return left_bytes ? ESTIMATE_NEVER : to_u64(ns);
-    ns += bytes / rate * NS_PER_S;
+    return (double)left_bytes + late_pages * (double)estimate->page_bytes;
+}
+
+static double digest_ns(const struct estimate *estimate, double bytes)
+{
+    double ns = backlog_ns(estimate);
+
     if (estimate->digest_pages_ps > 0 && estimate->page_bytes > 0)
         ns += bytes / (double)estimate->page_bytes / estimate->digest_pages_ps * NS_PER_S;
-    return to_u64(ns);
+    return ns;
+}
+
+uint64_t estimate_digest_ns(const struct estimate *estimate, uint64_t left_bytes)
+{
+    return to_u64(digest_ns(estimate, last_bytes(estimate, left_bytes)));
+}
+
+uint64_t estimate_downtime_ns(const struct estimate *estimate, uint64_t left_bytes)
+{
+    double rate = bytes_ps(estimate), bytes = last_bytes(estimate, left_bytes), ns = fixed_ns(estimate);
+
+    if (rate <= 0)
+        return left_bytes ? ESTIMATE_NEVER : to_u64(ns + backlog_ns(estimate));
+    return to_u64(ns + digest_ns(estimate, bytes) + bytes / rate * NS_PER_S);
 }

@@ -86,6 +86,9 @@ uint64_t estimate_fixed_ns(const struct estimate *estimate);
 /* With verify: how long the destination is behind with digests; it catches up by itself. */
 uint64_t estimate_backlog_ns(const struct estimate *estimate);
 
+/* With verify: the part of estimate_downtime_ns that is digesting, what is owed and what left_bytes will add. */
+uint64_t estimate_digest_ns(const struct estimate *estimate, uint64_t left_bytes);
+
 /* The downtime if the guest were stopped now with left_bytes known dirty. ESTIMATE_NEVER: bytes, but no bandwidth yet.
  */
 uint64_t estimate_downtime_ns(const struct estimate *estimate, uint64_t left_bytes);

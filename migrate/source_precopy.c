@@ -296,6 +296,7 @@ static void decide(struct source *source, uint64_t left_bytes, struct converge_d
         .downtime_ns = estimate_downtime_ns(&source->estimate, left_bytes),
         .fixed_ns = estimate_fixed_ns(&source->estimate),
         .backlog_ns = estimate_backlog_ns(&source->estimate),
+        .digest_ns = estimate_digest_ns(&source->estimate, left_bytes),
         .round_ns = estimate_round_ns(&source->estimate, left_bytes),
     };
 

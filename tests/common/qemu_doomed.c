@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define RECONNECT_MS 500
+#define PROMPT_MS    5000
 
 /* Shared with the process that dies. */
 static struct fate {
@@ -18,6 +19,7 @@ static struct fate {
     int signal;
     _Atomic uint16_t port;
     _Atomic bool reached;
+    _Atomic bool receiving; /* the destination that lives has admitted its source */
 } * fate;
 
 static struct tern_vm inner; /* of the doomed process */
@@ -39,6 +41,21 @@ static void on_event(void *opaque, const struct tern_event *event)
     (void)opaque;
     if (event->kind == TERN_EVENT_PHASE)
         reach(AT_PHASE, event->phase);
+}
+
+/* A source that vanishes before its lanes are there was never admitted, and the destination waits for another. */
+static void on_source_event(void *opaque, const struct tern_event *event)
+{
+    for (int ms = 0; event->phase >= TERN_PHASE_PRE_COPY && ms < PROMPT_MS && !atomic_load(&fate->receiving); ms++)
+        usleep(1000);
+    on_event(opaque, event);
+}
+
+static void note_receiving(void *opaque, const struct tern_event *event)
+{
+    (void)opaque;
+    if (event->phase == TERN_PHASE_PRE_COPY)
+        atomic_store(&fate->receiving, true);
 }
 
 static int on_pause(void *opaque, struct tern_error *error)
@@ -139,7 +156,7 @@ pid_t doomed_spawn(struct qemu_side *side, enum tern_side which, struct moment m
         _exit(1);
     qemu_side_open(side, which);
     side->options.reconnect_ms = RECONNECT_MS;
-    side->options.on_event = on_event;
+    side->options.on_event = which == TERN_SIDE_SOURCE ? on_source_event : on_event;
     if (which == TERN_SIDE_SOURCE)
         be_source(side);
     else
@@ -245,9 +262,11 @@ void doomed_source(struct doomed_bench *bench, struct moment moment)
     pid_t pid = doomed_spawn(&bench->a, TERN_SIDE_SOURCE, moment, SIGKILL);
 
     qemu_side_open(&bench->b, TERN_SIDE_DESTINATION);
+    bench->b.options.on_event = note_receiving;
     run_destination(&bench->b);
     bury(pid);
-    cr_assert_eq(bench->b.result.outcome, TERN_OUTCOME_FAILED, "%s", moment.name);
+    cr_assert_eq(bench->b.result.outcome, TERN_OUTCOME_FAILED, "%s: outcome %d: %s", moment.name,
+                 bench->b.result.outcome, bench->b.error.message);
     qemu_side_close(&bench->b);
 }
 

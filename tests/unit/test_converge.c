@@ -92,6 +92,7 @@ static void measure(const struct estimate *estimate, uint32_t round, double now_
         .downtime_ns = estimate_downtime_ns(estimate, left),
         .fixed_ns = estimate_fixed_ns(estimate),
         .backlog_ns = estimate_backlog_ns(estimate),
+        .digest_ns = estimate_digest_ns(estimate, left),
         .round_ns = estimate_round_ns(estimate, left),
     };
 }
@@ -380,6 +381,7 @@ Test(converge, digests_that_are_behind_are_waited_for_and_not_throttled)
     round.left_bytes = 10 * MIB;
     round.round_ns = 10 * MS;
     round.backlog_ns = 400 * MS;
+    round.digest_ns = 400 * MS;
     round.downtime_ns = 413 * MS;
     converge_init(&converge, &options);
     do {
@@ -390,6 +392,52 @@ Test(converge, digests_that_are_behind_are_waited_for_and_not_throttled)
     } while (decision.kind == CONVERGE_CONTINUE && ++n < 100);
     cr_assert_geq(n, CONVERGE_SETTLE_MAX);
     cr_assert_eq(decision.kind, CONVERGE_THROTTLE, "a backlog that never shrinks is no reason to wait for ever");
+}
+
+/* The first pages that the destination digested took a moment in which its machine was busy: what is left seems to take
+ * as long, which is no reason to give up before it has digested more. */
+Test(converge, digests_that_seem_slow_are_waited_for)
+{
+    struct converge_options options = {.downtime_limit_ns = 50 * MS};
+    struct converge_round round = stalled_round(1);
+    struct converge_decision decision;
+    struct converge converge;
+    struct estimate estimate;
+
+    estimate_init(&estimate, (uint64_t)PAGE);
+    estimate_add_round(&estimate, &(struct estimate_round){64 * MIB, 64 * MS, 0, 64 * MS, MS / 10});
+    estimate_add_round(&estimate, &(struct estimate_round){MIB, MS, 100, MS, MS / 10});
+    estimate_set_digest(&estimate, 8192, 400);
+    converge_init(&converge, &options);
+    for (uint32_t i = 1; i < 10; i++) {
+        measure(&estimate, i, i * MS, 100 * PAGE, &round);
+        cr_assert_gt(round.downtime_ns, 20 * S);
+        converge_decide(&converge, &round, &decision);
+        cr_assert_eq(decision.kind, CONVERGE_CONTINUE, "%s", decision.text);
+        cr_assert_gt(decision.settle_ns, 0);
+    }
+    estimate_set_digest(&estimate, 0, 250000);
+    measure(&estimate, 10, 10 * MS, 100 * PAGE, &round);
+    converge_decide(&converge, &round, &decision);
+    cr_assert_eq(decision.kind, CONVERGE_SWITCH_OVER, "%s", decision.text);
+}
+
+/* A guest that cannot be throttled, and writes much for a moment. */
+Test(converge, a_short_burst_is_no_reason_to_give_up)
+{
+    struct converge_options options = {.downtime_limit_ns = 50 * MS};
+    struct converge_round round = stalled_round(1);
+    struct converge_decision decision = {0};
+    struct converge converge;
+
+    converge_init(&converge, &options);
+    for (round.round = 1; decision.kind == CONVERGE_CONTINUE; round.round++) {
+        round.elapsed_ns = round.round * 12 * MS;
+        converge_decide(&converge, &round, &decision);
+    }
+    cr_assert_eq(decision.kind, CONVERGE_ABORT);
+    cr_assert_geq(round.elapsed_ns, CONVERGE_STALL_NS);
+    cr_assert_leq(round.elapsed_ns, CONVERGE_STALL_NS + 100 * MS);
 }
 
 Test(converge, within_a_round_the_deadline_is_seen)
