@@ -159,6 +159,20 @@ static int reserve(struct tern_destination *destination, struct tern_error *erro
     return verifier_create(destination->vm->regions, destination->vm->n_regions, &destination->verifier, error);
 }
 
+static int expose(struct tern_destination *destination, struct link_destination *link, uint32_t index,
+                  struct tern_error *error)
+{
+    const struct link_provider *provider = destination->door.provider;
+    const struct tern_region *region = index < destination->vm->n_regions ? &destination->vm->regions[index] : NULL;
+    uint64_t length;
+    uint8_t *base = destination_memory(destination, index, &length);
+    int r = provider->destination_expose(link, index, base, length, error);
+
+    if (!r && region && region->file_fd > 0 && region->page_bytes == TERN_PAGE_BYTES && provider->destination_file)
+        r = provider->destination_file(link, index, region->file_fd, region->file_offset_bytes, error);
+    return r;
+}
+
 static int open_link(struct tern_destination *destination, struct wire_hello_ack *ack, const struct sockaddr *local,
                      struct tern_error *error)
 {
@@ -175,12 +189,8 @@ static int open_link(struct tern_destination *destination, struct wire_hello_ack
         ack->n_rails = door->provider->destination_rails(link, ack->rails);
     if (door->provider->destination_device)
         snprintf(ack->device, sizeof(ack->device), "%.31s", door->provider->destination_device(link));
-    for (uint32_t i = 0; i <= destination->vm->n_regions && !r; i++) {
-        uint64_t length;
-        uint8_t *base = destination_memory(destination, i, &length);
-
-        r = door->provider->destination_expose(link, i, base, length, error);
-    }
+    for (uint32_t i = 0; i <= destination->vm->n_regions && !r; i++)
+        r = expose(destination, link, i, error);
     if (r) {
         door->provider->destination_close(link);
         return r;

@@ -43,6 +43,9 @@ extern "C" {
  * length_bytes     a multiple of page_bytes
  * page_bytes       size of the pages behind it: 4 KiB, 2 MiB or 1 GiB
  * name             shown in messages; the same on both sides
+ * file_fd          optional, destination: the file of which base is a shared mapping, in memory (tmpfs, memfd) and of
+ *                  pages of 4 KiB, from file_offset_bytes on; borrowed. Over tcp, pages that are not there yet are then
+ *                  written through it, which spares the kernel clearing them. 0: none
  * At the destination the memory must read as zero when the migration starts. */
 struct tern_region {
     void *base;
@@ -50,6 +53,8 @@ struct tern_region {
     uint64_t length_bytes;
     uint64_t page_bytes;
     char name[TERN_NAME_BYTES];
+    int file_fd;
+    uint64_t file_offset_bytes;
 };
 
 /* A dirty tracker: which pages were written since they were last cleared. A bitmap has one bit for each

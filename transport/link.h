@@ -221,6 +221,12 @@ struct link_provider {
     /* destination_expose: let the source write into, or read, this memory, borrowed until close. Before wait_lanes. */
     int (*destination_expose)(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,
                               struct tern_error *error);
+    /* destination_file: an exposed region is a shared mapping of this file from offset_bytes on; what is written goes
+     * through the file, which costs less where no page is yet: the kernel need not clear it first, nor take a fault.
+     * The file takes write(2) (hugetlbfs does not). Before wait_lanes. NULL: of no use fd           borrowed until
+     * close; over 0 */
+    int (*destination_file)(struct link_destination *destination, uint32_t region, int fd, uint64_t offset_bytes,
+                            struct tern_error *error);
     /* destination_register_chunk: register one chunk for this link and its operation only. Any thread,
      * several at once for different chunks. *out is written only on success.
      * returns      as source_register_chunk */

@@ -253,7 +253,8 @@ static void sparse_open(struct tern_region *region, enum kind kind, struct tern_
 {
     struct tern_error error = {0};
 
-    *region = (struct tern_region){map_kind(kind, SPARSE_BYTES), 0, SPARSE_BYTES, TERN_PAGE_BYTES, "r"};
+    *region = (struct tern_region){
+        .base = map_kind(kind, SPARSE_BYTES), .length_bytes = SPARSE_BYTES, .page_bytes = TERN_PAGE_BYTES, .name = "r"};
     cr_assert_neq(region->base, MAP_FAILED);
     ((uint8_t *)region->base)[SPARSE_BYTES / 2] = 1;
     cr_assert_eq(tern_tracker_uffd_create(region, 1, false, tracker, &error), 0, "%s", error.message);
@@ -361,8 +362,13 @@ Test(uffd_sync, memory_that_it_cannot_track_is_named, .timeout = 30)
     uint8_t *good = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     uint8_t *bad = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-    struct tern_region regions[] = {{good, 0, length, TERN_PAGE_BYTES, "good"},
-                                    {bad, 1 << 20, length, TERN_PAGE_BYTES, "on disk"}};
+    struct tern_region regions[] = {
+        {.base = good, .length_bytes = length, .page_bytes = TERN_PAGE_BYTES, .name = "good"},
+        {.base = bad,
+         .guest_address = 1 << 20,
+         .length_bytes = length,
+         .page_bytes = TERN_PAGE_BYTES,
+         .name = "on disk"}};
     struct tern_tracker tracker;
     struct tern_error error = {0};
 
@@ -381,7 +387,7 @@ Test(uffd_sync, memory_that_it_cannot_track_is_named, .timeout = 30)
 
 Test(uffd, neither_mode_has_a_clear)
 {
-    struct tern_region region = {NULL, 0, TERN_PAGE_BYTES, TERN_PAGE_BYTES, "r"};
+    struct tern_region region = {.length_bytes = TERN_PAGE_BYTES, .page_bytes = TERN_PAGE_BYTES, .name = "r"};
 
     for (int force_sync = 0; force_sync < 2; force_sync++) {
         struct tern_tracker tracker;

@@ -73,7 +73,11 @@ static inline bool tracked_open(struct tracked *t, enum kind kind, bool force_sy
         /* The first write to a huge page brings, and so names, all of it: another test's matter. */
         for (uint64_t at = 0; at < length && kind == TRANSPARENT_HUGE; at += 2 * MIB)
             base[at] = 1;
-        t->regions[i] = (struct tern_region){base, i * 64 * MIB, length, huge ? 2 * MIB : TERN_PAGE_BYTES, "r"};
+        t->regions[i] = (struct tern_region){.base = base,
+                                             .guest_address = i * 64 * MIB,
+                                             .length_bytes = length,
+                                             .page_bytes = huge ? 2 * MIB : TERN_PAGE_BYTES,
+                                             .name = "r"};
     }
     cr_assert_eq(tern_tracker_uffd_create(t->regions, n_regions, force_sync, &t->tracker, &error), 0, "%s",
                  error.message);

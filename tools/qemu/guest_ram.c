@@ -151,6 +151,8 @@ static int map_region(struct tern_region *region, const struct guest_ram_place *
     if (base == MAP_FAILED)
         return error_set(error, -errno, NULL, "cannot map the guest's RAM '%s': %s", region->name, strerror(errno));
     region->base = base;
+    region->file_fd = place->fd;
+    region->file_offset_bytes = place->file_offset;
     return 0;
 }
 

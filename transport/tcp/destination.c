@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The destination's lanes. A thread for each takes headers and, once the place is proven to lie in an exposed region,
- * the payload straight into guest memory, or answers a read from there. A frame that proves nothing ends its lane;
- * memory beyond it is untouched and untold. Nothing is taken before wait_lanes has succeeded: a source that is turned
- * away has written and learnt nothing.
+ * the payload straight into guest memory, by way of its file if it has one, or answers a read from there. A frame that
+ * proves nothing ends its lane; memory beyond it is untouched and untold. Nothing is taken before wait_lanes has
+ * succeeded: a source that is turned away has written and learnt nothing.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -18,12 +18,15 @@
 #include "transport/tcp/frame.h"
 #include "transport/tcp/tcp.h"
 
+#define BUFFER_BYTES (256u << 10) /* stays in a core's cache */
+
 struct receiver {
     struct link_destination *destination;
     uint32_t lane;
     int fd; /* -1: not connected yet */
     pthread_t thread;
     uint8_t header[FRAME_BYTES]; /* of the next frame */
+    uint8_t *buffer;             /* of what goes on into a file; NULL: not needed yet */
     uint32_t round;              /* last fenced; the lock guards these two */
     int ended;                   /* -errno of the lane's end */
     struct tern_error error;
@@ -43,11 +46,12 @@ struct link_destination {
 
 /* ---- the receiver thread ---- */
 
-/* Exactly length bytes of payload, and then the next frame's header, in one call where it can be: there always comes
- * another frame, a fence if nothing else. The kernel copies what has come into place meanwhile. */
-static int receive(struct receiver *receiver, uint8_t *to, uint64_t length)
+/* Exactly length bytes of payload, and then, if these were its last, the next frame's header, in one call where it can
+ * be: there always comes another frame, a fence if nothing else. The kernel copies what has come into place meanwhile.
+ */
+static int receive_part(struct receiver *receiver, uint8_t *to, uint64_t length, bool last)
 {
-    struct iovec iov[2] = {{to, length}, {receiver->header, FRAME_BYTES}};
+    struct iovec iov[2] = {{to, length}, {receiver->header, last ? FRAME_BYTES : 0}};
 
     while (iov[0].iov_len || iov[1].iov_len) {
         struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
@@ -68,6 +72,48 @@ static int receive(struct receiver *receiver, uint8_t *to, uint64_t length)
     return 0;
 }
 
+static int receive(struct receiver *receiver, uint8_t *to, uint64_t length)
+{
+    return receive_part(receiver, to, length, true);
+}
+
+static int write_file(struct receiver *receiver, int fd, uint64_t at, uint64_t length)
+{
+    const uint8_t *from = receiver->buffer;
+
+    while (length) {
+        ssize_t n = pwrite(fd, from, length, (off_t)at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return error_set(
+                &receiver->error, n ? -errno : -EIO, "make room for the file that the guest's memory is in",
+                "tcp lane %u: cannot write guest memory to its file: %s", receiver->lane, strerror(n ? errno : EIO));
+        from += n;
+        at += (uint64_t)n;
+        length -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static int receive_into_file(struct receiver *receiver, const struct tcp_region *region, uint64_t offset_bytes,
+                             uint64_t length)
+{
+    int r = 0;
+
+    while (length && !r) {
+        uint64_t part = length < BUFFER_BYTES ? length : BUFFER_BYTES;
+
+        r = receive_part(receiver, receiver->buffer, part, part == length);
+        if (!r)
+            r = write_file(receiver, region->file_fd, region->file_offset_bytes + offset_bytes, part);
+        offset_bytes += part;
+        length -= part;
+    }
+    return r;
+}
+
 static int check_run(struct receiver *receiver, const struct frame *frame, enum link_operation operation)
 {
     const struct link_destination *destination = receiver->destination;
@@ -86,11 +132,17 @@ static int check_run(struct receiver *receiver, const struct frame *frame, enum 
 
 static int take_write(struct receiver *receiver, const struct frame *frame)
 {
+    const struct tcp_region *region;
     int r = check_run(receiver, frame, LINK_WRITE);
 
-    return r ? r
-             : receive(receiver, receiver->destination->regions[frame->what].base + frame->offset_bytes,
-                       frame->length_bytes);
+    if (r)
+        return r;
+    region = &receiver->destination->regions[frame->what];
+    if (region->file_fd && !receiver->buffer)
+        receiver->buffer = malloc(BUFFER_BYTES);
+    if (region->file_fd && receiver->buffer)
+        return receive_into_file(receiver, region, frame->offset_bytes, frame->length_bytes);
+    return receive(receiver, region->base + frame->offset_bytes, frame->length_bytes);
 }
 
 static int take_read(struct receiver *receiver, const struct frame *frame)
@@ -166,6 +218,8 @@ static void *receiver_main(void *argument)
     while (!r)
         r = take_frame(receiver);
     shutdown(receiver->fd, SHUT_RDWR);
+    free(receiver->buffer);
+    receiver->buffer = NULL;
     pthread_mutex_lock(&destination->lock);
     if (!receiver->error.message[0])
         error_set(&receiver->error, -ECONNRESET, NULL, "tcp lane %u ended: %s", receiver->lane, strerror(-r));
@@ -213,7 +267,17 @@ int tcp_destination_expose(struct link_destination *destination, uint32_t region
 {
     if (region >= LINK_REGIONS_MAX)
         return error_set(error, -EINVAL, NULL, "region %u is over the %d that a link has", region, LINK_REGIONS_MAX);
-    destination->regions[region] = (struct tcp_region){base, length_bytes};
+    destination->regions[region] = (struct tcp_region){.base = base, .length_bytes = length_bytes};
+    return 0;
+}
+
+int tcp_destination_file(struct link_destination *destination, uint32_t region, int fd, uint64_t offset_bytes,
+                         struct tern_error *error)
+{
+    if (region >= LINK_REGIONS_MAX || !destination->regions[region].length_bytes || fd <= 0)
+        return error_set(error, -EINVAL, NULL, "region %u is not exposed, or file %d is none", region, fd);
+    destination->regions[region].file_fd = fd;
+    destination->regions[region].file_offset_bytes = offset_bytes;
     return 0;
 }
 

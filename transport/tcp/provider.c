@@ -53,6 +53,7 @@ const struct link_provider link_tcp = {
     .destination_open = tcp_destination_open,
     .destination_close = tcp_destination_close,
     .destination_expose = tcp_destination_expose,
+    .destination_file = tcp_destination_file,
     .destination_adopt = tcp_destination_adopt,
     .wait_lanes = tcp_wait_lanes,
     .wait_fence = tcp_wait_fence,

@@ -342,7 +342,7 @@ int tcp_source_add(struct link_source *source, uint32_t region, void *base, uint
 {
     if (region >= LINK_REGIONS_MAX)
         return error_set(error, -EINVAL, NULL, "region %u is over the %d that a link has", region, LINK_REGIONS_MAX);
-    source->regions[region] = (struct tcp_region){base, length_bytes};
+    source->regions[region] = (struct tcp_region){.base = base, .length_bytes = length_bytes};
     return 0;
 }
 

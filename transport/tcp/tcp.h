@@ -10,6 +10,8 @@
 struct tcp_region {
     uint8_t *base;
     uint64_t length_bytes;
+    int file_fd; /* borrowed; 0: none */
+    uint64_t file_offset_bytes;
 };
 
 /* Do length_bytes at offset_bytes lie within this region? Proven for any numbers, whoever sent them. */
@@ -63,6 +65,8 @@ int tcp_destination_open(const struct link_options *options, const struct sockad
 void tcp_destination_close(struct link_destination *destination);
 int tcp_destination_expose(struct link_destination *destination, uint32_t region, void *base, uint64_t length_bytes,
                            struct tern_error *error);
+int tcp_destination_file(struct link_destination *destination, uint32_t region, int fd, uint64_t offset_bytes,
+                         struct tern_error *error);
 int tcp_destination_adopt(struct link_destination *destination, uint32_t lane, int fd, struct tern_error *error);
 int tcp_wait_lanes(struct link_destination *destination, struct tern_error *error);
 int tcp_wait_fence(struct link_destination *destination, uint32_t round, int timeout_ms, struct tern_error *error);
