@@ -302,6 +302,26 @@ int image_lazy_start(const struct image *image, const struct tern_vm *vm, struct
     return r;
 }
 
+/* Runs of groups of a region that are not there; all of it, if the kernel has no room for so many mappings. */
+static void forbid_missing(const struct image_lazy *lazy, uint32_t index)
+{
+    const struct tern_region *region = &lazy->regions[index];
+    const _Atomic uint8_t *states = lazy->states + lazy->image->first_group[index];
+    uint64_t n = image_groups(region->length_bytes);
+
+    for (uint64_t first = 0, end; first < n; first = end + 1) {
+        uint64_t from = first * IMAGE_GROUP_BYTES, to;
+
+        for (end = first; end < n && atomic_load(&states[end]) != GROUP_THERE; end++)
+            ;
+        to = end < n ? end * IMAGE_GROUP_BYTES : region->length_bytes;
+        if (end > first && mprotect((uint8_t *)region->base + from, to - from, PROT_NONE)) {
+            mprotect(region->base, region->length_bytes, PROT_NONE);
+            return;
+        }
+    }
+}
+
 void image_lazy_stop(struct image_lazy *lazy)
 {
     uint64_t one = 1;
@@ -310,6 +330,9 @@ void image_lazy_stop(struct image_lazy *lazy)
         return;
     if (lazy->started && write(lazy->stop_fd, &one, sizeof(one)) == sizeof(one))
         pthread_join(lazy->thread, NULL);
+    if (lazy->started && atomic_load(&lazy->left_groups)) /* before it can be read as zeros */
+        for (uint32_t i = 0; i < lazy->n_regions; i++)
+            forbid_missing(lazy, i);
     for (uint32_t i = 0; i < lazy->n_registered; i++) { /* wakes whoever waits */
         struct uffdio_range range = {(uintptr_t)lazy->regions[i].base, lazy->regions[i].length_bytes};
 

@@ -25,8 +25,8 @@ int image_lazy_start(const struct image *image, const struct tern_vm *vm, struct
 int image_lazy_fill(struct image_lazy *lazy, int (*turn)(void *opaque, uint64_t left_bytes, struct tern_error *error),
                     void *opaque, struct tern_error *error);
 
-/* image_lazy_stop: pages that are missing read as zeros from now on: after a fill that has failed the guest must not
- * run any more. Takes NULL. */
+/* image_lazy_stop: touching what is missing faults from now on (PROT_NONE), as it would read as zeros: after a fill
+ * that has failed the guest must not run any more. Takes NULL. */
 void image_lazy_stop(struct image_lazy *lazy);
 
 #endif

@@ -223,7 +223,12 @@ static int activate(struct tern_resume *resume, struct tern_error *error)
 /* It waits for what cannot come, or is not wanted any more: stopped while what can come still does. */
 static void stop_guest(struct tern_resume *resume)
 {
-    if (resume->runs && resume->vm->pause)
+    struct tern_event event = {.kind = TERN_EVENT_STOPPING};
+
+    if (!resume->runs)
+        return;
+    events_send(&resume->events, &event);
+    if (resume->vm->pause)
         resume->vm->pause(resume->vm->opaque, NULL);
 }
 

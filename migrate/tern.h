@@ -167,6 +167,7 @@ enum tern_event_kind {
     TERN_EVENT_ROUND,    /* source: a round has ended. destination: all of it is in memory, not yet digested */
     TERN_EVENT_PROGRESS, /* about five a second, source */
     TERN_EVENT_WARNING,  /* text says what the user should know */
+    TERN_EVENT_STOPPING, /* resume: the guest runs and is paused next, for good: do not run it from here on */
 };
 
 /* One event. Members that do not apply are 0. text is valid during the call only. */
@@ -406,7 +407,8 @@ TERN_API int tern_resume_create(const struct tern_vm *vm, const char *path, cons
  * result   written always; setup_ns is the time until the guest ran */
 TERN_API int tern_resume_run(struct tern_resume *resume, struct tern_result *result, struct tern_error *error);
 
-/* tern_resume_cancel: make run give up with -ECANCELED; a guest that runs already is paused, and cannot be continued.
+/* tern_resume_cancel: make run give up with -ECANCELED; a guest that runs already is paused, and cannot be continued:
+ *          touching memory that was not read faults from then on (the event "stopping" comes before).
  * thread   any; async; returns at once */
 TERN_API void tern_resume_cancel(struct tern_resume *resume);
 TERN_API void tern_resume_destroy(struct tern_resume *resume);

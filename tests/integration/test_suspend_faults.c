@@ -411,6 +411,41 @@ Test(suspend_faults, what_is_damaged_is_never_seen, .timeout = 60)
     suspended_free(&s);
 }
 
+static struct tern_resume *to_stop;
+static bool was_told;
+
+static void cancel_resume(struct suspended *s, const struct tern_event *event)
+{
+    if (event->kind == TERN_EVENT_PHASE && event->phase == TERN_PHASE_ACTIVATE)
+        tern_resume_cancel(to_stop);
+    if (event->kind == TERN_EVENT_STOPPING)
+        was_told = process_guest_runs(s->back);
+}
+
+/* Its owner hears of it while it runs, and finds no zeros where data was, should it go on all the same. */
+Test(suspend_faults, what_was_not_read_is_never_zeros, .timeout = 60)
+{
+    struct suspended s;
+    int ends[2];
+
+    suspended_init(&s, &config, NULL);
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    cr_assert_eq(process_guest_create(&config, false, &s.back, &s.error), 0, "%s", s.error.message);
+    process_guest_describe(s.back, &s.back_vm);
+    s.on_event = cancel_resume;
+    cr_assert_eq(tern_resume_create(&s.back_vm, s.path, &s.options, &to_stop, &s.error), 0, "%s", s.error.message);
+    cr_assert_eq(tern_resume_run(to_stop, &s.result, &s.error), -ECANCELED, "%s", s.error.message);
+    tern_resume_destroy(to_stop);
+    cr_assert(was_told);
+    cr_assert_not(process_guest_runs(s.back));
+    cr_assert_eq(pipe(ends), 0);
+    cr_assert_eq(write(ends[1], process_guest_at(s.back, 20 * MIB), 1), -1);
+    cr_assert_eq(errno, EFAULT);
+    close(ends[0]);
+    close(ends[1]);
+    suspended_free(&s);
+}
+
 /* ---- an older or stricter kernel ---- */
 
 static void forbid(int call)

@@ -97,10 +97,8 @@ static void add_counts(struct json_object *object, const struct tern_event *even
 struct json_object *json_of_event(const struct tern_event *event)
 {
     static const char *const names[] = {
-        [TERN_EVENT_PHASE] = "phase",
-        [TERN_EVENT_ROUND] = "round",
-        [TERN_EVENT_PROGRESS] = "progress",
-        [TERN_EVENT_WARNING] = "warning",
+        [TERN_EVENT_PHASE] = "phase",     [TERN_EVENT_ROUND] = "round",       [TERN_EVENT_PROGRESS] = "progress",
+        [TERN_EVENT_WARNING] = "warning", [TERN_EVENT_STOPPING] = "stopping",
     };
     struct json_object *object = json_object_new_object();
 

@@ -89,7 +89,12 @@ static int command_cont(struct vm_process *process, uint64_t client, struct json
         return r;
     if (process->ops->runs(process->guest))
         return error_set(error, -EALREADY, NULL, "cannot continue: the guest is active");
-    r = process->ops->resume(process->guest, error);
+    pthread_mutex_lock(&process->lock);
+    if (process->stopping)
+        r = error_set(error, -EBUSY, NULL, "cannot continue: not all of the guest's memory could be resumed");
+    else
+        r = process->ops->resume(process->guest, error);
+    pthread_mutex_unlock(&process->lock);
     if (!r)
         answer_state(process, client);
     return r;

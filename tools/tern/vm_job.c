@@ -27,11 +27,24 @@ static void note_resumed(struct vm_process *process, const struct tern_event *ev
                 units_duration(event->elapsed_ns, took));
 }
 
+/* From here on nobody continues it: under the lock, so that who is just doing so comes before the engine's pause. */
+static void note_stopping(struct vm_process *process)
+{
+    pthread_mutex_lock(&process->lock);
+    process->stopping = true;
+    pthread_mutex_unlock(&process->lock);
+}
+
 static void on_event(void *opaque, const struct tern_event *event)
 {
     struct vm_process *process = opaque;
-    struct json_object *object = json_of_event(event);
+    struct json_object *object;
 
+    if (event->kind == TERN_EVENT_STOPPING) {
+        note_stopping(process);
+        return;
+    }
+    object = json_of_event(event);
     ongoing_note(&process->ongoing, event);
     note_resumed(process, event);
     if (event->kind == TERN_EVENT_WARNING && !process->values->json && !process->values->quiet)

@@ -60,8 +60,9 @@ struct vm_process {
     atomic_bool resumed; /* the guest runs, although the resume has not ended */
     atomic_bool job_ended;
     atomic_bool guest_ended;
-    pthread_mutex_t lock;
-    struct tern_error guest_failure; /* under the lock; code 0: none */
+    pthread_mutex_t lock;            /* guards what follows */
+    struct tern_error guest_failure; /* code 0: none */
+    bool stopping;                   /* a resumed guest misses a part of its memory: it is not to be continued */
 };
 
 /* vm_job.c */

@@ -168,8 +168,10 @@ int vcpu_pause(struct vcpu *vcpu, struct tern_error *error)
     vcpu->want_run = false;
     if (vcpu->running)
         kick(vcpu);
+    vcpu->n_pausing++;
     while (vcpu->running)
         pthread_cond_wait(&vcpu->changed, &vcpu->lock);
+    vcpu->n_pausing--;
     if (vcpu->failure.code) {
         r = vcpu->failure.code;
         if (error)
@@ -186,6 +188,8 @@ int vcpu_resume(struct vcpu *vcpu, struct tern_error *error)
     pthread_mutex_lock(&vcpu->lock);
     if (vcpu->ended) {
         r = error_set(error, -ESRCH, NULL, "the guest has ended");
+    } else if (vcpu->n_pausing) { /* who waits for it to stand still would miss that */
+        r = error_set(error, -EBUSY, "try again", "the guest is just being paused");
     } else if (!vcpu->want_run) {
         vcpu->want_run = true;
         vcpu->slice_began_ns = 0;

@@ -34,7 +34,8 @@ struct vcpu {
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
     bool want_run;
-    bool running; /* the thread is in the guest, or handles an exit */
+    bool running;       /* the thread is in the guest, or handles an exit */
+    uint32_t n_pausing; /* who waits until it is not running */
     bool ended;
     bool ending; /* the thread is to go */
     struct tern_error failure;
