@@ -317,7 +317,7 @@ static int give_up(struct suspend *suspend, int code, struct tern_error *error)
     if (!suspend->paused)
         return code;
     r = VM_ASK(vm->resume(vm->opaque, error), "resume", TERN_SIDE_SOURCE, error);
-    if (!r) {
+    if (!r || (r == -ESRCH && code == -ESRCH)) { /* a guest that has ended does not run on */
         *error = why;
         return code;
     }

@@ -90,7 +90,7 @@ struct tern_tracker {
  * prepare          optional: do what of the switchover can be done while the guest still runs, so that it costs no
  *                  downtime. Source: just before pause. Destination: when a source was accepted, and again for the
  *                  next, if that one ended before it sent anything. Undoing it is the VMM's matter
- * pause            stop every vCPU; on return guest memory and device state change no more
+ * pause            stop every vCPU; on return guest memory and device state change no more. -ESRCH: the guest has ended
  * paused_since     optional, source, after pause: from when on the guest stood still (CLOCK_MONOTONIC, ns), where pause
  *                  lets it run for a part of its time. Without it the downtime counts from the call of pause
  * resume           run the guest: at the source after a failure, at the destination to activate it

@@ -138,6 +138,40 @@ Test(vmm_suspend, ten_cycles_of_a_busy_guest, .timeout = 120)
     close_folder();
 }
 
+static int power_off(void *owner, struct kvm_run *run, struct tern_error *error)
+{
+    (void)owner;
+    (void)run;
+    (void)error;
+    return 1;
+}
+
+/* There is nothing to resume: the older image is worth more. */
+Test(vmm_suspend, a_guest_that_has_ended_is_no_image, .timeout = 60)
+{
+    struct tern_result result = {.struct_bytes = sizeof(result)};
+    struct vcpu_ops ops;
+    struct tern_options options;
+    struct tern_suspend *session;
+    struct tern_error error = {0};
+    struct machine machine;
+
+    open_folder();
+    machine_create(&machine, VMM_TRACKER_KVM_LOG, VMM_BACKING_ANONYMOUS, &machine_payload);
+    ops = *machine.vmm->vcpu.ops;
+    ops.on_exit = power_off;
+    machine.vmm->vcpu.ops = &ops;
+    machine_resume(&machine);
+    machine_wait_ended(&machine);
+    set_options(&options, false);
+    cr_assert_eq(tern_suspend_create(vmm_describe(machine.vmm), path, &options, &session, &error), 0);
+    cr_assert_eq(tern_suspend_run(session, &result, &error), -ESRCH, "%s", error.message);
+    cr_assert_str_eq(error.message, "the guest has ended");
+    tern_suspend_destroy(session);
+    machine_destroy(&machine);
+    close_folder();
+}
+
 /* Whatever of it the guest meets first, it is stopped and gets none of it. */
 Test(vmm_suspend, a_damaged_page_stops_the_guest, .timeout = 60)
 {

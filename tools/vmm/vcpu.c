@@ -176,6 +176,8 @@ int vcpu_pause(struct vcpu *vcpu, struct tern_error *error)
         r = vcpu->failure.code;
         if (error)
             *error = vcpu->failure;
+    } else if (vcpu->ended) {
+        r = error_set(error, -ESRCH, NULL, "the guest has ended");
     }
     pthread_mutex_unlock(&vcpu->lock);
     return r;

@@ -48,7 +48,8 @@ int vcpu_create(struct vcpu *vcpu, int kvm_fd, int vm_fd, const struct vcpu_ops 
                 struct tern_error *error);
 void vcpu_destroy(struct vcpu *vcpu);
 
-/* On return the thread stands still and KVM holds no half-done I/O. errors -EIO the guest is broken */
+/* On return the thread stands still and KVM holds no half-done I/O. errors -EIO the guest is broken;
+ * -ESRCH it has ended */
 int vcpu_pause(struct vcpu *vcpu, struct tern_error *error);
 int vcpu_resume(struct vcpu *vcpu, struct tern_error *error);
 bool vcpu_runs(struct vcpu *vcpu);

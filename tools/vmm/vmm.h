@@ -82,7 +82,8 @@ void vmm_destroy(struct vmm *vmm);
 const struct tern_vm *vmm_describe(struct vmm *vmm);
 
 /* pause: on return the vCPU stands still and its state is complete. resume: let it go on.
- * errors   pause: -EIO the guest is broken. thread: one at a time; vmm_runs and vmm_status any thread */
+ * errors   pause: -EIO the guest is broken; -ESRCH it has ended
+ * thread   one at a time; vmm_runs and vmm_status any thread */
 int vmm_pause(struct vmm *vmm, struct tern_error *error);
 int vmm_resume(struct vmm *vmm, struct tern_error *error);
 bool vmm_runs(struct vmm *vmm);
