@@ -214,15 +214,20 @@ static int put_in_place(struct image_writer *writer, struct tern_error *error)
     return r;
 }
 
+int image_writer_settle(struct image_writer *writer, uint64_t file_bytes, struct tern_error *error)
+{
+    static const uint8_t zeros[IMAGE_HEAD_BYTES]; /* so that the head has its blocks */
+    int r = image_writer_reserve(writer, file_bytes, error);
+
+    if (!r && write_all(writer->fd, zeros, sizeof(zeros), 0))
+        r = cannot("write", writer->partial, error);
+    return r ? r : image_writer_sync(writer, error);
+}
+
 int image_writer_finish(struct image_writer *writer, const struct image_head *head, struct tern_error *error)
 {
     uint8_t bytes[IMAGE_HEAD_BYTES];
-    int r = image_writer_reserve(writer, head->file_bytes, error);
 
-    if (!r)
-        r = image_writer_sync(writer, error);
-    if (r)
-        return r;
     image_put_head(head, bytes);
     if (write_all(writer->fd, bytes, sizeof(bytes), 0))
         return cannot("write", writer->partial, error);

@@ -36,9 +36,13 @@ int image_writer_put(struct image_writer *writer, const struct image_section *se
 /* image_writer_sync: all that was written is on the disk. */
 int image_writer_sync(struct image_writer *writer, struct tern_error *error);
 
-/* image_writer_finish: sync, head, sync, rename, sync. On failure there is no new image, and the older
- * one is where it was (where names cannot be exchanged it is lost, if the last sync fails); close removes what is left.
- * file_bytes of the head may be less than was reserved. */
+/* image_writer_settle: all but the head is on the disk, the file has its length, and the head its blocks.
+ * file_bytes   of the head; may be less than was reserved */
+int image_writer_settle(struct image_writer *writer, uint64_t file_bytes, struct tern_error *error);
+
+/* image_writer_finish: head, sync, rename, sync; of a file that was settled. On failure there is no new image, and the
+ * older one is where it was (where names cannot be exchanged it is lost, if the last sync fails); close removes what is
+ * left. */
 int image_writer_finish(struct image_writer *writer, const struct image_head *head, struct tern_error *error);
 
 /* image_writer_close: without a successful finish the partial file goes. Takes

@@ -235,13 +235,18 @@ static int stop_and_copy(struct suspend *suspend, struct tern_error *error)
     return r;
 }
 
-/* Whoever would run the guest here if this process went, no longer does; then the image becomes one. */
+/* Whoever would run the guest here if this process went, no longer does; then the image becomes one: by its head and
+ * its name alone, so that nobody is left without either for long. */
 static int commit(struct suspend *suspend, struct tern_error *error)
 {
     const struct tern_vm *vm = suspend->vm;
     int r = suspend_cancelled(suspend, error);
 
     events_phase(&suspend->events, TERN_PHASE_COMMIT);
+    if (!r)
+        r = image_writer_settle(&suspend->writer, suspend->head.file_bytes, error);
+    if (!r)
+        r = suspend_cancelled(suspend, error);
     if (!r && vm->commit)
         r = VM_ASK(vm->commit(vm->opaque, error), "commit", TERN_SIDE_SOURCE, error);
     suspend->head.created_s = (uint64_t)time(NULL);

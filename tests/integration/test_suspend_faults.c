@@ -14,6 +14,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -151,6 +152,39 @@ Test(suspend_faults, callbacks_that_fail, .timeout = 60)
     s.vm = vm;
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
     expect_whole(&s, "after all");
+    suspended_free(&s);
+}
+
+static struct suspended *watched;
+static off_t bytes_at_commit, blocks_at_commit;
+
+static int look_at_commit(void *opaque, struct tern_error *error)
+{
+    char path[128];
+    struct stat stat;
+
+    (void)opaque;
+    (void)error;
+    snprintf(path, sizeof(path), "%s.partial", watched->path);
+    cr_assert_eq(lstat(path, &stat), 0);
+    bytes_at_commit = stat.st_size;
+    blocks_at_commit = stat.st_blocks;
+    return 0;
+}
+
+/* Whoever else would have run the guest is told off when nothing is left that a full disk could refuse. */
+Test(suspend_faults, at_the_commit_only_the_head_is_missing, .timeout = 60)
+{
+    struct tern_image image = {.struct_bytes = sizeof(image)};
+    struct suspended s;
+
+    suspended_init(&s, &config, NULL);
+    watched = &s;
+    s.vm.commit = look_at_commit;
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    cr_assert_eq(tern_image_read(s.path, &image, &s.error), 0, "%s", s.error.message);
+    cr_assert_eq((uint64_t)bytes_at_commit, image.file_bytes);
+    cr_assert_geq((uint64_t)blocks_at_commit * 512, image.disk_bytes);
     suspended_free(&s);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The file of an image where its name changes hands: what is there before, and what is left when the last step fails. */
+/* The file of an image where its name changes hands: what is there before, and what is left when the last step fails.
+ */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +53,8 @@ static int write_image(uint64_t created_s, bool fail_folder, struct tern_error *
         cr_assert_geq(dup2(fd, writer.folder_fd), 0);
         close(fd);
     }
+    if (!r)
+        r = image_writer_settle(&writer, head.file_bytes, error);
     if (!r)
         r = image_writer_finish(&writer, &head, error);
     image_writer_close(&writer);
