@@ -83,6 +83,23 @@ static int open_folder(struct image_writer *writer, struct tern_error *error)
     return 0;
 }
 
+/* Left by a suspend that was cut short: nothing where the head would be, or an image (an older one, exchanged). */
+static bool is_left_over(int fd)
+{
+    static const uint8_t zeros[IMAGE_ALIGN];
+    uint8_t bytes[IMAGE_ALIGN] = {0};
+    ssize_t n = pread(fd, bytes, sizeof(bytes), 0);
+
+    return n >= 0 && (!memcmp(bytes, zeros, sizeof(zeros)) || image_is_one(bytes));
+}
+
+/* Without unlinking it. */
+static void leave_partial(struct image_writer *writer)
+{
+    close(writer->fd);
+    writer->fd = -1;
+}
+
 /* The lock goes with its owner, so a file without one is nobody's. */
 static int open_partial(struct image_writer *writer, struct tern_error *error)
 {
@@ -93,10 +110,14 @@ static int open_partial(struct image_writer *writer, struct tern_error *error)
         return cannot("make", writer->partial, error);
     if (flock(writer->fd, LOCK_EX | LOCK_NB) || fstat(writer->fd, &ours) || stat(writer->partial, &there) ||
         ours.st_ino != there.st_ino || ours.st_dev != there.st_dev) {
-        close(writer->fd);
-        writer->fd = -1;
+        leave_partial(writer);
         return error_set(error, -EBUSY, "wait for its end, or name another file",
                          "another process is writing the image %s", writer->path);
+    }
+    if (!is_left_over(writer->fd)) {
+        leave_partial(writer);
+        return error_set(error, -EEXIST, "name another file", "%s is there already and is no image of tern's",
+                         writer->partial);
     }
     return ftruncate(writer->fd, 0) ? cannot("empty", writer->partial, error) : 0;
 }

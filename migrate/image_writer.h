@@ -3,7 +3,8 @@
  * head, is synced again and renamed; so at any moment NAME is what it was before, or a whole image. An older image of
  * that name is exchanged with the new one where the kernel can, and is removed once the folder is on the disk.
  *
- * A .partial that nobody writes any more (kill -9, a power cut) is taken over by the next one. */
+ * A .partial that nobody writes any more (kill -9, a power cut) is taken over by the next one; a file of that name that
+ * no suspend has left is refused. */
 #ifndef MIGRATE_IMAGE_WRITER_H
 #define MIGRATE_IMAGE_WRITER_H
 
@@ -23,8 +24,8 @@ struct image_writer {
 #define IMAGE_WRITER_CLOSED ((struct image_writer){.folder_fd = -1, .older_fd = -1, .fd = -1, .bulk_fd = -1})
 
 /* image_writer_open: make the partial file.
- * errors   -EEXIST there is a file of that name that is no image; -EBUSY another process writes this image; what
- *          open(2) says */
+ * errors   -EEXIST there is a file of that name (or NAME.partial) that is no image; -EBUSY another process writes this
+ * image; what open(2) says */
 int image_writer_open(const char *path, struct image_writer *writer, struct tern_error *error);
 
 /* image_writer_reserve: from now on the file has its full length, as a hole. */

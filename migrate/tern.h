@@ -370,7 +370,7 @@ struct tern_suspend;
  * on_event are used). All are borrowed until destroy. Touches no file yet.
  * vm       as of a source; its regions have names
  * path     the image. It is written beside it, as PATH.partial, and renamed when it is whole and on the disk; an older
- *          image of that name is replaced then, any other file is refused
+ *          image of that name is replaced then, any other file of either name is refused
  *          Ignore SIGXFSZ where a limit of file sizes may be set: the signal ends a process that writes beyond it
  * errors   -EINVAL names the member that is wrong */
 TERN_API int tern_suspend_create(const struct tern_vm *vm, const char *path, const struct tern_options *options,

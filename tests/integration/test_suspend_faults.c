@@ -240,7 +240,7 @@ Test(suspend_faults, two_at_once_are_refused_and_a_left_over_is_not, .timeout = 
     suspended_init(&s, &config, NULL);
     snprintf(path, sizeof(path), "%s.partial", s.path);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    cr_assert_eq(write(fd, "left over", 9), 9);
+    cr_assert_eq(ftruncate(fd, 9 << 20), 0); /* the head comes last */
     cr_assert_eq(flock(fd, LOCK_EX), 0);
     cr_assert_eq(suspended_suspend(&s), -EBUSY, "%s", s.error.message);
     suspended_expect_stayed(&s, "written by another");
@@ -248,6 +248,26 @@ Test(suspend_faults, two_at_once_are_refused_and_a_left_over_is_not, .timeout = 
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
     cr_assert_not(suspended_has(&s, ".partial"));
     expect_whole(&s, "over a left-over");
+    suspended_free(&s);
+}
+
+Test(suspend_faults, a_partial_file_that_is_none_of_ours_stays, .timeout = 60)
+{
+    struct suspended s;
+    char path[128], text[16] = "";
+    int fd;
+
+    suspended_init(&s, &config, NULL);
+    snprintf(path, sizeof(path), "%s.partial", s.path);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert_eq(write(fd, "my download", 11), 11);
+    cr_assert_eq(suspended_suspend(&s), -EEXIST, "%s", s.error.message);
+    cr_assert(strstr(s.error.message, path), "%s", s.error.message);
+    suspended_expect_stayed(&s, "a foreign .partial");
+    cr_assert_eq(access(path, F_OK), 0);
+    cr_assert_eq(pread(fd, text, 11, 0), 11);
+    cr_assert_str_eq(text, "my download");
+    close(fd);
     suspended_free(&s);
 }
 
