@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include "tests/kvm/machine.h"
@@ -34,6 +35,23 @@ Test(vmm, payload_runs_and_its_memory_is_as_it_must_be, .timeout = 60)
     vmm_status(machine.vmm, &status);
     cr_assert(status.is_payload);
     cr_assert_geq(status.sweeps, 1);
+    machine_destroy(&machine);
+}
+
+/* Of a guest whose image is damaged, or is still read: whoever serves the status would end, or wait. */
+Test(vmm, status_does_not_touch_guest_memory, .timeout = 60)
+{
+    struct machine machine;
+    struct vmm_status status;
+
+    machine_create(&machine, VMM_TRACKER_KVM_LOG, VMM_BACKING_ANONYMOUS, &machine_payload);
+    machine_resume(&machine);
+    machine_wait_step(&machine, 200);
+    machine_pause(&machine);
+    cr_assert_eq(mprotect(vmm_at(machine.vmm, 0, 0), 2 * MIB, PROT_NONE), 0);
+    vmm_status(machine.vmm, &status);
+    cr_assert(status.is_payload);
+    cr_assert_geq(status.step, 200);
     machine_destroy(&machine);
 }
 

@@ -78,6 +78,7 @@ int heartbeat_take(struct vmm *vmm, struct tern_error *error)
     heartbeat->step = box->step;
     heartbeat->sweeps = box->sweeps;
     heartbeat->count++;
+    vmm->is_payload = true;
     stand_if_held(heartbeat);
     pace(vmm, box);
     return 0;

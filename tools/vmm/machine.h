@@ -41,6 +41,7 @@ struct vmm {
     bool irq_level;
     struct serial_out serial_out; /* likewise */
     struct heartbeat heartbeat;
+    atomic_bool is_payload; /* its guest, as far as is known without a look at its memory */
     _Atomic uint32_t throttle_percent;
     struct tern_tracker tracker;
     struct tern_vm description;

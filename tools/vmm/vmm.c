@@ -235,6 +235,7 @@ int vmm_load_payload(struct vmm *vmm, const struct vmm_payload *payload, struct 
 {
     int r = payload_load(&vmm->memory, payload, error);
 
+    vmm->is_payload = !r;
     return r ? r
              : long_mode_enter(vmm->vcpu.fd, PAYLOAD_TABLES, PAYLOAD_CODE, PAYLOAD_STACK_PAGE + PAYLOAD_PAGE_BYTES, 0,
                                error);
@@ -266,7 +267,7 @@ bool vmm_runs(struct vmm *vmm)
 void vmm_status(struct vmm *vmm, struct vmm_status *status)
 {
     *status = (struct vmm_status){
-        .is_payload = payload_mailbox(&vmm->memory) != NULL,
+        .is_payload = vmm->is_payload,
         .heartbeats = vmm->heartbeat.count,
         .step = vmm->heartbeat.step,
         .sweeps = vmm->heartbeat.sweeps,

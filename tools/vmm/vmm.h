@@ -55,7 +55,7 @@ struct vmm_linux {
 };
 
 struct vmm_status {
-    bool is_payload;
+    bool is_payload;     /* of one that came here: from its first heartbeat on */
     uint64_t heartbeats; /* since this process has the guest */
     uint64_t step;       /* of the payload, in all */
     uint64_t sweeps;     /* complete checks by the payload of its own working set */
@@ -87,6 +87,7 @@ const struct tern_vm *vmm_describe(struct vmm *vmm);
 int vmm_pause(struct vmm *vmm, struct tern_error *error);
 int vmm_resume(struct vmm *vmm, struct tern_error *error);
 bool vmm_runs(struct vmm *vmm);
+/* Does not touch guest memory, which may be missing. */
 void vmm_status(struct vmm *vmm, struct vmm_status *status);
 
 /* vmm_verify: hold the running payload guest at a heartbeat and compare its whole memory and its registers' chain with
