@@ -189,6 +189,26 @@ static void reap(struct load *load)
     }
 }
 
+static uint32_t pending(const struct load *load)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < SLOTS; i++)
+        n += load->slots[i].busy ? load->slots[i].n_pending : 0;
+    return n;
+}
+
+/* The kernel takes no more: what it has is waited for; what was queued only goes with the ring. */
+static void give_up_ring(struct load *load, int code)
+{
+    load->code = load->code ? load->code : image_cannot_read(load->shared->image, code, &load->error);
+    while (pending(load) > io_uring_sq_ready(&load->ring))
+        reap(load);
+    for (uint32_t i = 0; i < SLOTS; i++)
+        if (load->slots[i].busy)
+            finish_slot(load, &load->slots[i]);
+}
+
 static void run(struct load *load)
 {
     for (;;) {
@@ -199,7 +219,11 @@ static void run(struct load *load)
         fill_slots(load);
         if (!load->n_busy)
             return;
-        io_uring_submit(&load->ring);
+        r = io_uring_submit(&load->ring);
+        if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY) {
+            give_up_ring(load, r);
+            return;
+        }
         reap(load);
     }
 }

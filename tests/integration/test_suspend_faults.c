@@ -502,6 +502,14 @@ Test(suspend_faults, what_was_not_read_is_never_zeros, .timeout = 60)
 
 /* ---- an older or stricter kernel ---- */
 
+static void install(struct sock_filter *filter, size_t n)
+{
+    struct sock_fprog program = {.len = (unsigned short)n, .filter = filter};
+
+    cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0, "%s", strerror(errno));
+}
+
 static void forbid(int call)
 {
     struct sock_filter filter[] = {
@@ -510,10 +518,8 @@ static void forbid(int call)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {.len = sizeof(filter) / sizeof(*filter), .filter = filter};
 
-    cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0, "%s", strerror(errno));
+    install(filter, sizeof(filter) / sizeof(*filter));
 }
 
 Test(suspend_faults, without_io_uring, .timeout = 60)
@@ -530,6 +536,41 @@ Test(suspend_faults, without_io_uring, .timeout = 60)
     suspended_expect_back(&s);
     cr_assert_eq(suspended_resume(&s, false), 0, "%s", s.error.message);
     suspended_expect_back(&s);
+    suspended_free(&s);
+}
+
+/* Rings are made, and take nothing: what was queued is not waited for. */
+static void forbid_submitting(void)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_enter, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])), /* how many to submit */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+
+    install(filter, sizeof(filter) / sizeof(*filter));
+}
+
+Test(suspend_faults, io_uring_that_takes_nothing, .timeout = 60)
+{
+    struct suspended s;
+
+    suspended_init(&s, &config, NULL);
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    s.blind = true; /* a look would read all of it, by faults */
+    forbid_submitting();
+    for (int eager = 0; eager < 2; eager++) {
+        cr_assert_eq(suspended_resume(&s, eager), -EPERM, "%d: %s", eager, s.error.message);
+        cr_assert_not(process_guest_runs(s.back));
+    }
+    cr_assert_eq(tern_image_check(s.path, &s.error), -EPERM, "%s", s.error.message);
+    unlink(s.path);
+    s.vm.resume(s.vm.opaque, NULL);
+    cr_assert_eq(suspended_suspend(&s), -EPERM, "%s", s.error.message);
+    expect_nothing(&s, "not submitted");
     suspended_free(&s);
 }
 

@@ -204,12 +204,13 @@ static void file_abort(struct link_source *link)
     atomic_store(&link->aborted, true);
 }
 
-/* Writes under way read memory that its owner may unmap next: they are waited for. */
+/* Writes under way read memory that its owner may unmap next: they are waited for. Those that the kernel has not taken
+ * go with the ring. */
 static void close_lane(struct file_lane *lane)
 {
     if (lane->no_ring)
         return;
-    while (lane->n_free < DEPTH) {
+    while (lane->n_free + io_uring_sq_ready(&lane->ring) < DEPTH) {
         struct io_uring_cqe *cqe;
         int r = io_uring_wait_cqe(&lane->ring, &cqe);
 
