@@ -96,6 +96,23 @@ static int get_digests(struct image *image, struct tern_error *error)
     return r;
 }
 
+/* The same file, whatever has its name by now. Some disks take the flag and no reads of pages: so one is made. */
+static int open_bulk(int plain_fd)
+{
+    void *page = aligned_alloc(IMAGE_ALIGN, IMAGE_ALIGN);
+    char name[64];
+    int fd;
+
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", plain_fd);
+    fd = page ? open(name, O_RDONLY | O_DIRECT | O_CLOEXEC) : -1;
+    if (fd >= 0 && pread(fd, page, IMAGE_ALIGN, IMAGE_ALIGN) != IMAGE_ALIGN) {
+        close(fd);
+        fd = -1;
+    }
+    free(page);
+    return fd >= 0 ? fd : plain_fd;
+}
+
 int image_open(const char *path, struct image *image, struct tern_error *error)
 {
     int r;
@@ -104,10 +121,8 @@ int image_open(const char *path, struct image *image, struct tern_error *error)
     image->fd = open(path, O_RDONLY | O_CLOEXEC);
     if (image->fd < 0)
         return image_cannot_read(image, -errno, error);
-    image->bulk_fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-    if (image->bulk_fd < 0)
-        image->bulk_fd = image->fd;
     r = get_head(image, error);
+    image->bulk_fd = r ? image->fd : open_bulk(image->fd);
     if (!r)
         r = get_digests(image, error);
     if (r)

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "migrate/image_reader.h"
 #include "tests/common/suspended.h"
 #include "transport/error.h"
 
@@ -536,6 +537,29 @@ Test(suspend_faults, without_io_uring, .timeout = 60)
     suspended_expect_back(&s);
     cr_assert_eq(suspended_resume(&s, false), 0, "%s", s.error.message);
     suspended_expect_back(&s);
+    suspended_free(&s);
+}
+
+/* As of a disk whose blocks are larger than a page: it takes the flag and fails each read. */
+Test(suspend_faults, o_direct_that_reads_no_page, .timeout = 60)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pread64, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 4096, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct suspended s;
+    struct image image;
+
+    suspended_init(&s, &config, NULL);
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    install(filter, sizeof(filter) / sizeof(*filter));
+    cr_assert_eq(image_open(s.path, &image, &s.error), 0, "%s", s.error.message);
+    cr_assert_eq(image.bulk_fd, image.fd, "it would be read with O_DIRECT");
+    image_close(&image);
     suspended_free(&s);
 }
 
