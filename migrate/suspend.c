@@ -150,6 +150,19 @@ static int open_image(struct suspend *suspend, struct tern_error *error)
     return r ? r : guest_init(&suspend->guest, vm->regions, vm->n_regions, true, error);
 }
 
+/* A page that is given back between its digest and its write is no dirty one: the image would be a damaged one. */
+static int inhibit_discards(struct suspend *suspend, struct tern_error *error)
+{
+    const struct tern_vm *vm = suspend->vm;
+    int r;
+
+    if (!vm->inhibit_discards)
+        return 0;
+    r = VM_ASK(vm->inhibit_discards(vm->opaque, true, error), "inhibit_discards", TERN_SIDE_SOURCE, error);
+    suspend->inhibited = !r;
+    return r;
+}
+
 /* ---- the last part: the guest stands still ---- */
 
 static int pause_guest(struct suspend *suspend, struct tern_error *error)
@@ -340,6 +353,8 @@ static void release(struct suspend *suspend)
     rounds_destroy(suspend->rounds);
     if (suspend->tracking && suspend->vm->tracker.ops->stop)
         suspend->vm->tracker.ops->stop(suspend->vm->tracker.self);
+    if (suspend->inhibited)
+        suspend->vm->inhibit_discards(suspend->vm->opaque, false, NULL);
     suspend->events.device = NULL;
     link_file.source_close(suspend->link);
     guest_free(&suspend->guest);
@@ -357,6 +372,8 @@ int tern_suspend_run(struct tern_suspend *handle, struct tern_result *result, st
     suspend->events.transport = link_file.name;
     events_phase(&suspend->events, TERN_PHASE_INITIATE);
     r = open_image(suspend, &own);
+    if (!r)
+        r = inhibit_discards(suspend, &own);
     if (!r)
         r = suspend_precopy(suspend, &own);
     if (!r)

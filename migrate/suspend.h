@@ -43,7 +43,7 @@ struct suspend {
     struct estimate estimate;
     uint64_t fetched_ns;
     uint32_t round;
-    bool tracking, throttled, paused;
+    bool tracking, inhibited, throttled, paused;
     bool overdue; /* the deadline has passed: go on to the last part although the limit is missed */
     struct suspend_times at;
 

@@ -104,7 +104,8 @@ struct tern_tracker {
  *                  -errno with the reason refuses the migration. Length 0: the source gave none
  * inhibit_discards optional: while on, the VMM must not discard guest pages (balloon, free page reporting,
  *                  virtio-mem); returns -errno if it cannot promise that. Called at the source only where its pages
- *                  may be pinned (verbs, registration auto or pin), before the first one is; at the destination always
+ *                  may be pinned (verbs, registration auto or pin), before the first one is; at the destination, and in
+ *                  a suspend, always
  * state_capacity_bytes   upper bound of the device state; 0: 1 MiB
  * commit           optional, source, guest paused: the destination is ready, and on success the commit is sent at
  *                  once: from then on only libtern's resume, or the operator's word, may run the guest here. On return

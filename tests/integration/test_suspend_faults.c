@@ -189,6 +189,45 @@ Test(suspend_faults, at_the_commit_only_the_head_is_missing, .timeout = 60)
     suspended_free(&s);
 }
 
+static struct {
+    int calls, code;
+    bool on;
+} discards;
+
+static int inhibit(void *opaque, bool on, struct tern_error *error)
+{
+    (void)opaque;
+    discards.calls++;
+    discards.on = on && !discards.code;
+    return discards.code ? error_set(error, discards.code, NULL, "it gives back memory") : 0;
+}
+
+static void expect_inhibited(struct suspended *s, const struct tern_event *event)
+{
+    (void)s;
+    if (event->kind == TERN_EVENT_ROUND)
+        cr_assert(discards.on);
+}
+
+/* A page that is given back between its digest and its write would make an image that is damaged. */
+Test(suspend_faults, discards_are_inhibited, .timeout = 60)
+{
+    struct suspended s;
+
+    suspended_init(&s, &config, NULL);
+    s.vm.inhibit_discards = inhibit;
+    discards.code = -EBUSY;
+    cr_assert_eq(suspended_suspend(&s), -EBUSY, "%s", s.error.message);
+    cr_assert_eq(discards.calls, 1);
+    expect_nothing(&s, "it cannot promise that");
+    discards.code = 0;
+    s.on_event = expect_inhibited;
+    cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
+    cr_assert_eq(discards.calls, 3);
+    cr_assert_not(discards.on);
+    suspended_free(&s);
+}
+
 static struct tern_suspend *to_cancel;
 
 static void cancel(struct suspended *s, const struct tern_event *event)

@@ -49,9 +49,10 @@ static int check_discards(struct qemu_vm *vm, struct tern_error *error)
 
     if (!seen)
         return 0;
-    return error_set(error, -EBUSY, "keep the balloon still meanwhile, or use --register ring or --transport tcp",
-                     "QEMU gave back memory of '%s' during the migration (a balloon?): pages of it are lost to RDMA",
-                     seen);
+    return error_set(
+        error, -EBUSY, "keep the balloon still meanwhile; a migration may use --register ring or --transport tcp",
+        "QEMU gave back memory of '%s' during the migration or suspend (a balloon?): pages of it are lost sight of",
+        seen);
 }
 
 static int check_balloon(struct qemu_vm *vm, const char *unseen, struct tern_error *error)

@@ -102,22 +102,24 @@ int qemu_refuse_discards(const struct qemu_facts *facts, const char *unseen, str
     const char *balloon = balloon_device(facts);
 
     if (facts->has_balloon && facts->balloon_bytes < facts->memory_bytes)
-        return error_set(error, -EBUSY, "deflate it (QMP: balloon), or use --register ring or --transport tcp",
-                         "the balloon holds %" PRIu64
-                         " MiB of the guest: pages that it gives back would be lost to RDMA",
-                         (facts->memory_bytes - facts->balloon_bytes) >> 20);
+        return error_set(
+            error, -EBUSY, "deflate it (QMP: balloon); a migration may use --register ring or --transport tcp",
+            "the balloon holds %" PRIu64 " MiB of the guest: pages that it gives back would be lost sight of",
+            (facts->memory_bytes - facts->balloon_bytes) >> 20);
     for (uint32_t i = 0; i < facts->n_devices; i++)
         if (facts->devices[i].reports_free_pages)
             return error_set(
-                error, -ENOTSUP, "start QEMU without free-page-reporting, or use --register ring or --transport tcp",
-                "device '%s' reports free pages: pages that it gives back would be lost to RDMA", facts->devices[i].id);
+                error, -ENOTSUP,
+                "start QEMU without free-page-reporting; a migration may use --register ring or --transport tcp",
+                "device '%s' reports free pages: pages that it gives back would be lost sight of",
+                facts->devices[i].id);
     if (balloon && unseen)
-        return error_set(
-            error, -ENOTSUP,
-            "use memory-backend-file,share=on,mem-path=/dev/shm/NAME, or --register ring or --transport tcp",
-            "device '%s' can give back pages of '%s', a memfd: Linux does not tell tern when it does, and "
-            "they would be lost to RDMA",
-            balloon, unseen);
+        return error_set(error, -ENOTSUP,
+                         "use memory-backend-file,share=on,mem-path=/dev/shm/NAME; a migration may use --register ring "
+                         "or --transport tcp",
+                         "device '%s' can give back pages of '%s', a memfd: Linux does not tell tern when it does, and "
+                         "they would be lost sight of",
+                         balloon, unseen);
     return 0;
 }
 
