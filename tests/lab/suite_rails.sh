@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# lab: --hosts 2 --rails 2 --memory 1536M --timeout 300
+# lab: --hosts 2 --rails 2 --memory 1536M --timeout 420
 # Two rails: lanes ride both, each with keys of its own; when one goes down in the middle of a round, the other carries
 # the rest; when it is up again its lane comes back; and the guest arrives whole.
 . tests/lab/lib.sh
@@ -49,11 +49,12 @@ receives_both()
     tern-perf migrate --listen ":7471" --transport verbs --device $both --memory 256M "$@"
 }
 
-# The guest writes as much as is sent, and is slowed down until the migration fits: there are many rounds.
+# The guest writes faster than is sent, and is slowed down until the migration fits, or the deadline comes: there are many
+# rounds, also while lanes are away.
 start_migration()
 {
     tern migrate --vm "$sockets/payload" --to "$TERN_LAB_PEER:7472" --transport verbs --device $both --lanes 2 \
-        --bandwidth 100Mb/s --downtime-limit 1300ms --deadline 80s --verify --json >"$log" 2>&1 &
+        --bandwidth 100Mb/s --downtime-limit 300ms --deadline 110s --verify --json >"$log" 2>&1 &
     pid=$!
 }
 
@@ -121,7 +122,7 @@ if [[ $TERN_LAB_HOST = a ]]; then
     check "a payload guest runs" vm_up payload run --memory 256M --low-memory 128M --fill 64M \
         --working-set 24M --dirty-rate 0
     lab_meet payload 60
-    check --time 150 "a rail goes down and comes back, then the other" rails_go_down_and_come_back
+    check --time 220 "a rail goes down and comes back, then the other" rails_go_down_and_come_back
     lab_meet moved 120
     lab_meet end 120
 else
@@ -132,7 +133,7 @@ else
     check --time 90 "the destination of that, with a ring" receives_both --register ring
     check "a process waits" vm_up payload receive --memory 256M --low-memory 128M --listen :7472 --device $both
     lab_meet payload 120
-    lab_meet moved 180
+    lab_meet moved 260
     check --time 60 "here every word of it is whole" payload_is_whole
     lab_meet end 120
 fi
