@@ -159,6 +159,15 @@ int verbs_await_completion(struct verbs_lane *lane, int timeout_ms, struct tern_
     return 0;
 }
 
+/* What is still on its way to a reader would land after what another lane reads anew. */
+static void stop_reads(const struct verbs_lane *lane)
+{
+    struct ibv_qp_attr error_state = {.qp_state = IBV_QPS_ERR};
+
+    if (lane->source->operation == LINK_READ && lane->id && lane->id->qp)
+        ibv_modify_qp(lane->id->qp, &error_state, IBV_QP_STATE);
+}
+
 bool verbs_lost(struct link_source *source, uint32_t index, void (*each)(void *opaque, const struct link_run *run),
                 void *opaque)
 {
@@ -173,6 +182,7 @@ bool verbs_lost(struct link_source *source, uint32_t index, void (*each)(void *o
     lost = atomic_fetch_or(&source->lanes_lost, 1ull << index);
     if (!verbs_rail_goes_on(rails, source->n_lanes, lost, lane->rail))
         return false;
+    stop_reads(lane);
     for (uint64_t i = lane->completed; i < lane->posted; i++) {
         const struct verbs_posted *what = &lane->sent[i % lane->depth];
 

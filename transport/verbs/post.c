@@ -51,7 +51,7 @@ static int next_length(const struct verbs_lane *lane, const struct verbs_region 
     if (length > source->write_bytes_max)
         length = source->write_bytes_max;
     if (!region->keys[chunk].address) {
-        if (!lane->slot_bytes)
+        if (!lane->slot_bytes || source->operation == LINK_READ) /* or it would be sent what was to be read */
             return error_set(error, -EPROTO, NULL, "the destination has neither a key nor a ring for chunk %llu",
                              (unsigned long long)chunk);
         if (length > lane->slot_bytes)

@@ -210,7 +210,6 @@ static int open_lanes(struct link_source *source, uint64_t deadline_ns, struct t
 int verbs_source_open(const struct link_options *options, const struct sockaddr *peer,
                       const uint8_t token[LINK_TOKEN_BYTES], struct link_source **out, struct tern_error *error)
 {
-    uint64_t deadline_ns = clock_after_ms((uint32_t)options->connect_timeout_ms);
     struct link_source *source;
     int r = verbs_operation_check(options, error);
 
@@ -226,8 +225,8 @@ int verbs_source_open(const struct link_options *options, const struct sockaddr 
     else
         take_options(source, options, peer, token);
     if (!r) {
-        choose_rails(source, options, peer);
-        r = open_lanes(source, deadline_ns, error);
+        choose_rails(source, options, peer); /* takes its own time: rails that do not answer leave the others theirs */
+        r = open_lanes(source, clock_after_ms((uint32_t)options->connect_timeout_ms), error);
     }
     if (r) {
         verbs_source_close(source);
