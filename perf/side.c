@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "perf/process_guest.h"
+#include "tools/common/report.h"
 #include "transport/clock.h"
 #include "transport/error.h"
 
@@ -44,7 +46,21 @@ static void tell(int fd, const void *bytes, size_t length)
     }
 }
 
-static void fill_options(const struct side_config *config, struct tern_options *options)
+static void on_event(void *opaque, const struct tern_event *event)
+{
+    struct side_report *report = opaque;
+
+    if (event->kind == TERN_EVENT_WARNING)
+        fprintf(stderr, "tern-perf: %s: %s\n", side_name(event->side), event->text);
+    if (event->kind != TERN_EVENT_ROUND)
+        return;
+    report->sent_bytes = event->bytes_sent;
+    if (report->n_rounds < SIDE_ROUNDS_MAX)
+        report->rounds[report->n_rounds++] =
+            (struct side_round){event->round_bytes, event->round_ns, event->bytes_left, event->throttle_percent};
+}
+
+static void fill_options(const struct side_config *config, struct side_report *report, struct tern_options *options)
 {
     const struct perf_values *values = config->values;
 
@@ -52,18 +68,8 @@ static void fill_options(const struct side_config *config, struct tern_options *
     options->host = config->host;
     options->port = config->port;
     migration_values_apply(&values->migration, options);
-}
-
-static void on_event(void *opaque, const struct tern_event *event)
-{
-    struct side_report *report = opaque;
-
-    if (event->kind != TERN_EVENT_ROUND)
-        return;
-    report->sent_bytes = event->bytes_sent;
-    if (report->n_rounds < SIDE_ROUNDS_MAX)
-        report->rounds[report->n_rounds++] =
-            (struct side_round){event->round_bytes, event->round_ns, event->bytes_left, event->throttle_percent};
+    options->on_event = on_event;
+    options->event_opaque = report;
 }
 
 static int make_guest(const struct side_config *config, struct process_guest **out, struct tern_vm *vm,
@@ -126,9 +132,7 @@ static void run_source(const struct side_config *config, struct process_guest *g
     struct tern_options options;
     uint64_t begin_ns;
 
-    fill_options(config, &options);
-    options.on_event = on_event;
-    options.event_opaque = report;
+    fill_options(config, report, &options);
     tell(fd, &ready, sizeof(ready));
     begin_ns = clock_now_ns();
     process_guest_start(guest);
@@ -143,7 +147,7 @@ static void run_destination(const struct side_config *config, const struct tern_
     struct tern_options options;
     struct ready ready = {0};
 
-    fill_options(config, &options);
+    fill_options(config, report, &options);
     ready.code = tern_destination_create(vm, &options, &destination, &ready.error);
     if (!ready.code)
         ready.port = tern_destination_port(destination);
