@@ -238,10 +238,11 @@ Test(migration, writer_faster_than_the_network_is_given_up_if_asked, .timeout = 
     struct process_guest_config config = busy;
 
     config.working_set_bytes = 96 * MIB;
-    config.dirty_pages_ps = 0; /* as fast as it goes */
+    config.dirty_pages_ps =
+        0; /* as fast as it goes: slowly, where each page's first write is a fault that tern serves */
     pair_init(&pair, &config, NULL, pair_host(false));
-    pair.source_options.bandwidth_bps = 1000000000;
-    pair.source_options.downtime_limit_ns = 0;
+    pair.source_options.bandwidth_bps = 200000000;
+    pair.source_options.downtime_limit_ns = 10000000; /* some 60 pages */
     pair.source_options.on_no_converge = TERN_NO_CONVERGE_ABORT;
     pair_run(&pair);
     pair_check_stayed(&pair);
