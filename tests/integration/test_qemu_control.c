@@ -224,7 +224,7 @@ Test(qemu_control, a_migration_is_seen_and_not_disturbed, .timeout = 90)
     migrate(&bench, "--bandwidth 50Mb/s");
     hear_phase(&bench, "pre-copy");
     free(qemu_side_hear(&bench.a, "migrate", "\"event\":\"progress\""));
-    says(&bench.a, 0, "status", "", "active\nmigration    pre-copy, round ");
+    says(&bench.a, 0, "status", "", "active\nmigration    pre-copy, round 1, ");
     says(&bench.a, 0, "status", "--json", "\"predicted_downtime_ms\":");
     says(&bench.b, 0, "status", "", "inactive\nmigration    pre-copy");
     says(&bench.a, 1, "pause", "", "cannot pause: the guest is being migrated (active)");
