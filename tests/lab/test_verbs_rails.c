@@ -9,6 +9,7 @@
 
 #include "tests/common/pair.h"
 #include "tests/lab/verbs_ends.h"
+#include "transport/clock.h"
 #include "transport/verbs/destination.h"
 
 #define LOST    1u /* the lane, which rides the second rail */
@@ -203,6 +204,45 @@ Test(rails, a_lane_that_gets_no_slot_back_is_lost, .timeout = 60)
     cr_assert_eq(unsent, MIB - lane->credits_max * PIECE, "what lies in the slots is there");
     cr_assert_eq(link_verbs.destination_drop_lane(ends.destination, LOST, &error), 0);
     cr_assert_eq(memcmp(ends.to, ends.from, MIB - unsent), 0);
+    ends_free(&ends);
+}
+
+/* All slots are full and nothing is under way when the destination ends the lane: no write of it can fail any more, so
+ * the wait is what ends, at once and each time. */
+Test(rails, a_lane_without_a_slot_ends_with_the_destination, .timeout = 60)
+{
+    struct tern_error error = {0};
+    struct verbs_lane *lane;
+    struct ends ends;
+
+    join(&ends, LINK_REGISTER_RING);
+    verbs_slots_stop(ends.destination);
+    lane = &ends.source->lanes[LOST];
+    post(&ends, LOST, 0, MIB);
+    cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, 1000, &error), -ETIMEDOUT);
+    cr_assert(!lane->credits && lane->completed == lane->posted);
+    link_verbs.destination_teardown(ends.destination);
+    for (uint32_t i = 0; i < 2; i++) {
+        cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, WAIT_MS, &error), -ENOTCONN);
+        says(&error, "is down: the destination ended it");
+    }
+    ends_free(&ends);
+}
+
+/* A lane that is starved is given up in time also by one long wait. */
+Test(rails, a_lane_that_gets_no_slot_back_is_not_slept_through, .timeout = 60)
+{
+    struct tern_error error = {0};
+    struct verbs_lane *lane;
+    struct ends ends;
+
+    join(&ends, LINK_REGISTER_RING);
+    verbs_slots_stop(ends.destination);
+    lane = &ends.source->lanes[LOST];
+    post(&ends, LOST, 0, MIB);
+    cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, 1000, &error), -ETIMEDOUT);
+    lane->starved_ns -= VERBS_STARVED_NS - 500 * NS_PER_MS;
+    cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, 10000, &error), -ETIME);
     ends_free(&ends);
 }
 

@@ -108,6 +108,14 @@ int verbs_reap(struct verbs_lane *lane, struct tern_error *error)
     return !r && n < 0 ? error_set(error, -EIO, NULL, "lane %u: cannot poll for completions", lane->index) : r;
 }
 
+int verbs_ended(const struct verbs_lane *lane, struct tern_error *error)
+{
+    char peer[ADDRESS_TEXT_BYTES];
+
+    return error_set(error, -ENOTCONN, "look at the destination's messages",
+                     "lane %u to %s is down: the destination ended it", lane->index, peer_text(lane, peer));
+}
+
 /* Disconnects and the like come here; everything else is stale. */
 static int look_at_cm(struct verbs_lane *lane, struct tern_error *error)
 {
@@ -119,9 +127,9 @@ static int look_at_cm(struct verbs_lane *lane, struct tern_error *error)
 
         rdma_ack_cm_event(event);
         lane->out |= type == RDMA_CM_EVENT_DEVICE_REMOVAL || type == RDMA_CM_EVENT_DISCONNECTED;
+        lane->ended |= type == RDMA_CM_EVENT_DISCONNECTED;
         if (type == RDMA_CM_EVENT_DISCONNECTED)
-            return error_set(error, -ENOTCONN, "look at the destination's messages",
-                             "lane %u to %s is down: the destination ended it", lane->index, peer_text(lane, peer));
+            return verbs_ended(lane, error);
         if (type == RDMA_CM_EVENT_DEVICE_REMOVAL)
             return error_set(error, -ENOTCONN, "bring the device back, and start the migration again",
                              "lane %u to %s is down: its RDMA device was removed", lane->index, peer_text(lane, peer));

@@ -197,23 +197,27 @@ static bool has_room(const struct verbs_lane *lane)
            (!lane->slot_bytes || lane->credits);
 }
 
-/* With no slot left and nothing under way, only the destination's word goes on from here, and nobody tells if it cannot
- * come any more. */
-static int check_starved(struct verbs_lane *lane, struct tern_error *error)
+/* With no slot left and nothing under way, only the destination's word goes on from here. It comes no more from one
+ * that ended the lane, and nobody tells where it cannot come. *until_ns: when to look again at the latest. */
+static int check_starved(struct verbs_lane *lane, uint64_t *until_ns, struct tern_error *error)
 {
     bool starved = lane->slot_bytes && !lane->credits && lane->completed == lane->posted;
     uint64_t now_ns = clock_now_ns();
 
+    if (starved && lane->ended)
+        return verbs_ended(lane, error);
     if (!starved)
         lane->starved_ns = 0;
     else if (!lane->starved_ns)
         lane->starved_ns = now_ns;
-    else if (now_ns - lane->starved_ns > VERBS_STARVED_NS) {
+    if (starved && now_ns - lane->starved_ns >= VERBS_STARVED_NS) {
         lane->out = true;
         return error_set(error, -ETIME, "look at the destination's messages",
                          "lane %u: the destination has given back nothing of its ring for %llu s", lane->index,
                          VERBS_STARVED_NS / 1000000000);
     }
+    if (starved && *until_ns > lane->starved_ns + VERBS_STARVED_NS)
+        *until_ns = lane->starved_ns + VERBS_STARVED_NS;
     return 0;
 }
 
@@ -225,6 +229,7 @@ int verbs_wait(struct link_source *source, uint32_t index, enum link_wait what, 
     size_t none = 0;
 
     for (;;) {
+        uint64_t until_ns = deadline_ns;
         int r = atomic_load(&source->aborted) ? canceled(error) : verbs_reap(lane, error);
 
         if (!r)
@@ -233,11 +238,11 @@ int verbs_wait(struct link_source *source, uint32_t index, enum link_wait what, 
             return r;
         if (!lane->rest.length_bytes && (what == LINK_WAIT_ROOM ? has_room(lane) : lane->completed == lane->posted))
             return 0;
-        r = check_starved(lane, error);
+        r = check_starved(lane, &until_ns, error);
         if (r)
             return r;
-        r = verbs_await_completion(lane, clock_left_ms(deadline_ns), error);
-        if (r)
+        r = verbs_await_completion(lane, clock_left_ms(until_ns), error);
+        if (r && !(r == -ETIMEDOUT && until_ns < deadline_ns))
             return r;
     }
 }

@@ -249,7 +249,8 @@ struct verbs_posted { /* what a work request wrote or read, to name it if it fai
 struct verbs_lane {
     struct link_source *source;
     uint32_t index, rail;
-    bool out; /* it failed in a way that may be its rail's: no answer, a disconnect, a device that is gone */
+    bool out;   /* it failed in a way that may be its rail's: no answer, a disconnect, a device that is gone */
+    bool ended; /* that was heard: whoever is at the other end gives nothing back any more */
     struct rdma_event_channel *channel;
     struct rdma_cm_id *id;
     struct ibv_comp_channel *completions;
@@ -311,6 +312,8 @@ void verbs_readmit(struct link_source *source, uint32_t lane);
 const char *verbs_source_rail(struct link_source *source, uint32_t lane);
 /* verbs_reap: take what has completed. 0, or the failure's code */
 int verbs_reap(struct verbs_lane *lane, struct tern_error *error);
+/* verbs_ended: the error of a lane whose end was heard of. returns -ENOTCONN */
+int verbs_ended(const struct verbs_lane *lane, struct tern_error *error);
 /* verbs_await_completion: arm, reap, and sleep if nothing had come. 0, -ETIMEDOUT, -ECANCELED, the lane's error */
 int verbs_await_completion(struct verbs_lane *lane, int timeout_ms, struct tern_error *error);
 /* verbs_post_credit_receives: n receives, each for a message that gives credits back. 0 or -errno */
