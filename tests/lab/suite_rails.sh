@@ -2,10 +2,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # lab: --hosts 2 --rails 2 --memory 1536M --timeout 420
 # Two rails: lanes ride both, each with keys of its own; when one goes down in the middle of a round, the other carries
-# the rest; when it is up again its lane comes back; and the guest arrives whole. (A synthetic guest: under emulated SVM a
-# KVM guest stood still here in some runs, and a guest that writes nothing has arrived before a rail is back.)
+# the rest; when it is up again its lane comes back; and the guest arrives whole.
+# The long one moves a synthetic guest, which is to write for a minute: under emulated SVM KVM's guests do not last. Of
+# three payload guests in 'tern vm run' that nobody migrated, watched or paused, each at full speed on a virtual host
+# with two CPUs, one's CPU shut down (triple fault, after 147,496 heartbeats, 170 s) while the two others were whole in
+# the end; one that was migrated here stood still once. A guest under KVM has a short one, and a second try if its CPU
+# broke it.
 . tests/lab/lib.sh
-both=rxe0,rxe1
+. tests/lab/vm.sh
+both=rxe0,rxe1 sockets=$(mktemp -d)
 
 sent_over()
 {
@@ -100,8 +105,65 @@ destination_sees_it()
     grep -q 'lane 1 is back with its rail' "$TERN_LAB_OUT/seen"
 }
 
+# A rail goes down under a guest that runs under KVM.
+guest_loses_a_rail()
+{
+    local log=$TERN_LAB_OUT/guest pid
+    tern migrate --vm "$sockets/$1" --to "$TERN_LAB_PEER:7473" --transport verbs --device $both --lanes 2 \
+        --bandwidth 100Mb/s --downtime-limit 3s --verify --json >"$log" 2>&1 &
+    pid=$!
+    is_used rxe0 || return 1
+    tc filter add dev eth0 ingress protocol ip u32 match ip protocol 17 0xff match ip dport 4791 0xffff action drop
+    wait $pid && grep -q 'lane 0 is lost with its rail' "$log" &&
+        grep '"event":"done"' "$log" | grep '"ok":true' | grep -q '"verified":true'
+}
+
+# Where the emulated CPU broke the guest that is no verdict, and there is another.
+guest_moves()
+{
+    local name looks moved
+    for name in first second third; do
+        looks=$TERN_LAB_OUT/looks.$name moved=1
+        vm_up $name run --memory 256M --low-memory 128M --fill 64M --working-set 8M --dirty-rate 500
+        watch_payload $name >"$looks" &
+        lab_wait "$name" 60
+        guest_loses_a_rail $name || moved=0
+        tc filter del dev eth0 ingress
+        if emulation_broke $name "$looks"; then
+            lab_signal "$name.moved" again
+            kill "$(<"$sockets/$name.pid")" 2>/dev/null || true
+            continue
+        fi
+        lab_signal "$name.moved" $moved
+        grep -v '"event":"progress"' "$TERN_LAB_OUT/guest"
+        tail -n 5 "$looks"
+        return $((!moved))
+    done
+    return 1
+}
+
+guest_arrives()
+{
+    local name
+    for name in first second third; do
+        vm_up $name receive --memory 256M --low-memory 128M --listen :7473 --device $both
+        lab_signal $name
+        case $(lab_wait "$name.moved" 120) in
+        1)
+            payload_is_whole $name
+            cat "$TERN_LAB_OUT/b.$name"
+            grep -q 'lane 0 is lost' "$TERN_LAB_OUT/b.$name"
+            return
+            ;;
+        again) kill "$(<"$sockets/$name.pid")" ;;
+        *) return 1 ;;
+        esac
+    done
+    return 1
+}
+
 if [[ $TERN_LAB_HOST = a ]]; then
-    plan 5
+    plan 6
     lab_meet perf 60
     check --time 40 "both wires are up" wires
     check --time 60 "lanes ride both rails" rides_both
@@ -111,14 +173,19 @@ if [[ $TERN_LAB_HOST = a ]]; then
     check --time 90 "a lane that is lost and comes back, within one host" criterion test_verbs_rails
     lab_meet away 120
     check --time 220 "a rail goes down and comes back, then the other" rails_go_down_and_come_back
+    lab_meet guest 120
+    tc qdisc add dev eth0 clsact
+    check --time 240 "a guest under KVM loses a rail on its way" guest_moves
     lab_meet end 120
 else
-    plan 3
+    plan 4
     lab_signal perf && lab_wait perf 60 >/dev/null
     check --time 90 "the destination of that" receives_both
     lab_meet ring 60
     check --time 90 "the destination of that, with a ring" receives_both --register ring
     lab_meet away 120
     check --time 240 "the destination sees it go and come back" destination_sees_it
+    lab_meet guest 120
+    check --time 240 "it arrives whole" guest_arrives
     lab_meet end 120
 fi

@@ -5,24 +5,9 @@
 # tools/vmm booted move from host a to host b over RDMA, verified; the payload back over tcp.
 . tests/lab/lib.sh
 . tests/lab/bystander.sh
+. tests/lab/vm.sh
 export TERN_TEST_TRANSPORT=verbs TERN_TEST_HOST=$TERN_LAB_SELF TERN_TEST_HOST6=$TERN_LAB_SELF6
 initrd=$TERN_LAB_OUT/guest.initrd sockets=$(mktemp -d)
-
-# vm_up NAME ARGUMENTS...: a VM process, until its control socket answers.
-vm_up()
-{
-    local name=$1
-    shift
-    tern vm "$@" --control "$sockets/$name" >"$TERN_LAB_OUT/$TERN_LAB_HOST.$name" 2>&1 &
-    echo $! >"$sockets/$name.pid"
-    for _ in {1..200}; do
-        tern status --vm "$sockets/$name" --json 2>/dev/null | grep -q '"guest"' && return 0
-        kill -0 "$(<"$sockets/$name.pid")" 2>/dev/null || break
-        sleep 0.1
-    done
-    cat "$TERN_LAB_OUT/$TERN_LAB_HOST.$name"
-    return 1
-}
 
 # The VM process has ended by itself, with this exit status.
 vm_ended()
@@ -41,13 +26,6 @@ migrate()
 {
     tern migrate --vm "$sockets/$1" --to "$2" --verify --downtime-limit 3s --json "${@:3}" | tee "$TERN_LAB_OUT/$TERN_LAB_HOST.migrate.$1"
     grep '"event":"done"' "$TERN_LAB_OUT/$TERN_LAB_HOST.migrate.$1" | grep '"ok":true' | grep -q '"verified":true'
-}
-
-payload_is_whole()
-{
-    tern status --vm "$sockets/$1"
-    [[ $(tern status --vm "$sockets/$1" | head -n 1) = active ]]
-    tern verify --vm "$sockets/$1"
 }
 
 # wait_ticks FILE N: the Linux guest has said N more times that its data is whole.

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# shellcheck shell=bash
+# For suites with guests of tern's own VMM: start one, and look at it. $sockets is a folder of the suite's.
+# shellcheck disable=SC2154
+
+# vm_up NAME ARGUMENTS...: a VM process, until its control socket answers.
+vm_up()
+{
+    local name=$1
+    shift
+    tern vm "$@" --control "$sockets/$name" >"$TERN_LAB_OUT/$TERN_LAB_HOST.$name" 2>&1 &
+    echo $! >"$sockets/$name.pid"
+    for _ in {1..200}; do
+        tern status --vm "$sockets/$name" --json 2>/dev/null | grep -q '"guest"' && return 0
+        kill -0 "$(<"$sockets/$name.pid")" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$TERN_LAB_OUT/$TERN_LAB_HOST.$name"
+    return 1
+}
+
+payload_is_whole()
+{
+    tern status --vm "$sockets/$1"
+    [[ $(tern status --vm "$sockets/$1" | head -n 1) = active ]]
+    tern verify --vm "$sockets/$1"
+}
+
+# watch_payload NAME: a line for each look: ns, heartbeats, ticks that its vCPU was in the guest, threads that sleep in
+# KVM_RUN; until tern stops it, or it is gone.
+watch_payload()
+{
+    local status pid
+    pid=$(<"$sockets/$1.pid")
+    while status=$(tern status --vm "$sockets/$1" --json) && [[ $status = *'"state":"active"'*'"heartbeats":'* ]]; do
+        status=${status##*'"heartbeats":'}
+        echo "$(date +%s%N) ${status%%,*} $(cat /proc/"$pid"/task/*/stat | awk '{ ticks += $43 } END { print ticks + 0 }')" \
+            "$(cat /proc/"$pid"/task/*/syscall | grep -c '^16 0x[0-9a-f]* 0xae80 ')"
+        sleep 0.1
+    done
+}
+
+# emulation_broke NAME LOOKS: what watch_payload wrote, or the VM's last words, say that the guest's CPU failed it: nobody
+# stopped it, KVM ran it or waited for it to wake (it never halts), and yet it did nothing any more; or it faulted. That is
+# so at the source only, where tern does not write to it. A guest that is kept from its CPU is another matter.
+emulation_broke()
+{
+    grep -E 'the guest.s CPU shut down|the guest found itself damaged' "$TERN_LAB_OUT/$TERN_LAB_HOST.$1" && return 0
+    awk '$2 != beats { beats = $2; since = $1; ticks = $3 }
+        END { stood = ($1 - since) / 1e9; ran = $3 - ticks
+              print "no heartbeat for the last", stood, "s,", ran, "ticks in the guest,", $4 + 0, "threads asleep in KVM_RUN"
+              exit !(stood > 0.5 && (ran > 5 * stood || $4)) }' "$2"
+}
