@@ -3,11 +3,9 @@
 # lab: --hosts 2 --rails 2 --memory 1536M --timeout 420
 # Two rails: lanes ride both, each with keys of its own; when one goes down in the middle of a round, the other carries
 # the rest; when it is up again its lane comes back; and the guest arrives whole.
-# The long one moves a synthetic guest, which is to write for a minute: under emulated SVM KVM's guests do not last. Of
-# three payload guests in 'tern vm run' that nobody migrated, watched or paused, each at full speed on a virtual host
-# with two CPUs, one's CPU shut down (triple fault, after 147,496 heartbeats, 170 s) while the two others were whole in
-# the end; one that was migrated here stood still once. A guest under KVM has a short one, and a second try if its CPU
-# broke it.
+# The long one moves a synthetic guest, which is to write for a minute: emulated SVM breaks KVM's guests now and then
+# (vm.sh says how), and one that stands still has arrived before a rail is back. A guest under KVM has a short one, and a
+# second try if its CPU broke it.
 . tests/lab/lib.sh
 . tests/lab/vm.sh
 both=rxe0,rxe1 sockets=$(mktemp -d)
