@@ -23,6 +23,8 @@ enum group_state { GROUP_MISSING, GROUP_READING, GROUP_THERE, GROUP_LOST };
 struct image_lazy {
     const struct image *image;
     const struct tern_region *regions;
+    const struct tern_lent_memory *lent;        /* NULL: the memory is this process's */
+    uint64_t addresses[TERN_IMAGE_REGIONS_MAX]; /* of the regions, in the process that has them */
     uint32_t n_regions, n_registered;
     int uffd, stop_fd;
     bool started;
@@ -51,22 +53,25 @@ static bool pass(struct image_lazy *lazy, uint64_t group, uint8_t from, uint8_t 
 
 /* ---- putting pages there ---- */
 
-static void wake(const struct image_lazy *lazy, const uint8_t *at, uint64_t length_bytes)
+static void wake(const struct image_lazy *lazy, uint64_t address, uint64_t length_bytes)
 {
-    struct uffdio_range range = {(uintptr_t)at, length_bytes};
+    struct uffdio_range range = {address, length_bytes};
 
     ioctl(lazy->uffd, UFFDIO_WAKE, &range);
 }
 
-static int copy(const struct image_lazy *lazy, uint8_t *to, const uint8_t *from, uint64_t length_bytes)
+/* A page that is there already was put there by somebody else: nobody does, but for a process that began it. */
+static int copy(const struct image_lazy *lazy, uint64_t to, const uint8_t *from, uint64_t length_bytes)
 {
     while (length_bytes) {
-        struct uffdio_copy copy = {.dst = (uintptr_t)to, .src = (uintptr_t)from, .len = length_bytes};
+        struct uffdio_copy copy = {.dst = to, .src = (uintptr_t)from, .len = length_bytes};
         uint64_t done;
 
         if (!ioctl(lazy->uffd, UFFDIO_COPY, &copy))
             return 0;
         done = copy.copy > 0 ? (uint64_t)copy.copy : 0;
+        if (!done && errno == EEXIST && lazy->lent && lazy->lent->begun)
+            done = TERN_PAGE_BYTES;
         if (!done && errno != EAGAIN)
             return -errno;
         to += done;
@@ -77,9 +82,9 @@ static int copy(const struct image_lazy *lazy, uint8_t *to, const uint8_t *from,
 }
 
 /* A page of zeros, once somebody has touched it: all others stay holes. */
-static int put_zeros(const struct image_lazy *lazy, uint8_t *page, uint64_t page_bytes)
+static int put_zeros(const struct image_lazy *lazy, uint64_t page, uint64_t page_bytes)
 {
-    struct uffdio_zeropage zero = {.range = {(uintptr_t)page, page_bytes}};
+    struct uffdio_zeropage zero = {.range = {page, page_bytes}};
     uint8_t *zeros;
     int r = 0;
 
@@ -96,9 +101,9 @@ static int put_zeros(const struct image_lazy *lazy, uint8_t *page, uint64_t page
     return r == -EEXIST ? 0 : r;
 }
 
-static uint8_t *address_of(const struct image_lazy *lazy, const struct image_group *place)
+static uint64_t address_of(const struct image_lazy *lazy, const struct image_group *place)
 {
-    return (uint8_t *)lazy->regions[place->region].base + place->offset_bytes;
+    return lazy->addresses[place->region] + place->offset_bytes;
 }
 
 /* All of a group's data, then whoever waits for it. */
@@ -108,7 +113,7 @@ static int put_group(struct image_lazy *lazy, uint64_t group, uint8_t *bytes, co
     struct image_group place = image_group(lazy->image, group);
     uint64_t length = (uint64_t)place.n_pages * TERN_PAGE_BYTES;
     uint64_t page_bytes = lazy->regions[place.region].page_bytes;
-    uint8_t *to = address_of(lazy, &place);
+    uint64_t to = address_of(lazy, &place);
     int r = 0;
 
     if (page_bytes > TERN_PAGE_BYTES) {
@@ -125,6 +130,8 @@ static int put_group(struct image_lazy *lazy, uint64_t group, uint8_t *bytes, co
                          (uint64_t)(end - first) * TERN_PAGE_BYTES);
         }
     }
+    if (r == -ESRCH)
+        return error_set(error, r, NULL, "the process that has the guest's memory has ended");
     if (r)
         return error_set(error, r, NULL, "cannot put guest memory in its place: %s", strerror(-r));
     atomic_store(&lazy->states[group], GROUP_THERE);
@@ -133,15 +140,18 @@ static int put_group(struct image_lazy *lazy, uint64_t group, uint8_t *bytes, co
     return 0;
 }
 
-/* Whoever touches it faults, instead of waiting for ever or of reading zeros. */
+/* Whoever touches it faults, instead of waiting for ever or of reading zeros. Another process's protection is not ours
+ * to change: there it is waited for. */
 static void lose_group(struct image_lazy *lazy, uint64_t group)
 {
     struct image_group place = image_group(lazy->image, group);
     uint64_t length = (uint64_t)place.n_pages * TERN_PAGE_BYTES;
 
-    mprotect(address_of(lazy, &place), length, PROT_NONE);
+    if (!lazy->lent)
+        mprotect((void *)(uintptr_t)address_of(lazy, &place), length, PROT_NONE);
     atomic_store(&lazy->states[group], GROUP_LOST);
-    wake(lazy, address_of(lazy, &place), length);
+    if (!lazy->lent)
+        wake(lazy, address_of(lazy, &place), length);
 }
 
 /* ---- faults ---- */
@@ -171,20 +181,20 @@ static void read_for_fault(struct image_lazy *lazy, uint64_t group)
     note_failure(lazy, r, &error);
 }
 
-static void take_fault(struct image_lazy *lazy, uint8_t *address)
+static void take_fault(struct image_lazy *lazy, uint64_t address)
 {
     for (uint32_t i = 0; i < lazy->n_regions; i++) {
         const struct tern_region *region = &lazy->regions[i];
-        uint64_t offset = (uint64_t)(address - (uint8_t *)region->base), group;
+        uint64_t offset = address - lazy->addresses[i], group;
 
-        if (address < (uint8_t *)region->base || offset >= region->length_bytes)
+        if (address < lazy->addresses[i] || offset >= region->length_bytes)
             continue;
         group = lazy->image->first_group[i] + offset / IMAGE_GROUP_BYTES;
         offset -= offset % region->page_bytes;
         if (pass(lazy, group, GROUP_MISSING, GROUP_READING))
             read_for_fault(lazy, group);
         else if (atomic_load(&lazy->states[group]) == GROUP_THERE)
-            put_zeros(lazy, (uint8_t *)region->base + offset, region->page_bytes);
+            put_zeros(lazy, lazy->addresses[i] + offset, region->page_bytes);
         return; /* or the filling is at it, and wakes all that wait when it is there */
     }
 }
@@ -203,7 +213,7 @@ static void *faults_main(void *opaque)
             return NULL;
         while (read(lazy->uffd, &message, sizeof(message)) == sizeof(message))
             if (message.event == UFFD_EVENT_PAGEFAULT)
-                take_fault(lazy, (uint8_t *)(uintptr_t)message.arg.pagefault.address);
+                take_fault(lazy, message.arg.pagefault.address);
     }
 }
 
@@ -253,15 +263,34 @@ static int register_regions(struct image_lazy *lazy, struct tern_error *error)
     return 0;
 }
 
-static int start(struct image_lazy *lazy, struct tern_error *error)
+/* What a process that has ended had heard of and not answered is asked again. */
+static void take_lent(struct image_lazy *lazy)
+{
+    lazy->uffd = lazy->lent->uffd;
+    for (uint32_t i = 0; i < lazy->n_regions; i++) {
+        lazy->addresses[i] = lazy->lent->addresses[i];
+        wake(lazy, lazy->addresses[i], lazy->regions[i].length_bytes);
+    }
+}
+
+static int take_own(struct image_lazy *lazy, struct tern_error *error)
 {
     int r = open_uffd(lazy, error);
+
+    for (uint32_t i = 0; i < lazy->n_regions; i++)
+        lazy->addresses[i] = (uintptr_t)lazy->regions[i].base;
+    return r ? r : register_regions(lazy, error);
+}
+
+static int start(struct image_lazy *lazy, struct tern_error *error)
+{
+    int r = 0;
 
     lazy->stop_fd = eventfd(0, EFD_CLOEXEC);
     lazy->states = calloc(lazy->image->n_groups, sizeof(*lazy->states));
     lazy->buffers = mmap(NULL, (IMAGE_LOAD_SLOTS + 1) * IMAGE_GROUP_BYTES, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!r && (lazy->stop_fd < 0 || !lazy->states || lazy->buffers == MAP_FAILED))
+    if (lazy->stop_fd < 0 || !lazy->states || lazy->buffers == MAP_FAILED)
         r = error_set(error, -ENOMEM, NULL, "out of memory for reading the image");
     for (uint64_t group = 0; group < lazy->image->n_groups && !r; group++) {
         bool zero = image_group_is_zero(lazy->image, group);
@@ -269,8 +298,10 @@ static int start(struct image_lazy *lazy, struct tern_error *error)
         lazy->states[group] = zero ? GROUP_THERE : GROUP_MISSING;
         lazy->left_groups += !zero;
     }
-    if (!r)
-        r = register_regions(lazy, error);
+    if (!r && lazy->lent)
+        take_lent(lazy);
+    else if (!r)
+        r = take_own(lazy, error);
     if (!r) {
         r = -pthread_create(&lazy->thread, NULL, faults_main, lazy);
         lazy->started = !r;
@@ -280,8 +311,8 @@ static int start(struct image_lazy *lazy, struct tern_error *error)
     return r;
 }
 
-int image_lazy_start(const struct image *image, const struct tern_vm *vm, struct image_lazy **out,
-                     struct tern_error *error)
+int image_lazy_start(const struct image *image, const struct tern_vm *vm, const struct tern_lent_memory *lent,
+                     struct image_lazy **out, struct tern_error *error)
 {
     struct image_lazy *lazy = calloc(1, sizeof(*lazy));
     int r;
@@ -289,6 +320,7 @@ int image_lazy_start(const struct image *image, const struct tern_vm *vm, struct
     if (!lazy)
         return error_set(error, -ENOMEM, NULL, "out of memory for reading the image");
     lazy->image = image;
+    lazy->lent = lent;
     lazy->regions = vm->regions;
     lazy->n_regions = vm->n_regions;
     lazy->uffd = lazy->stop_fd = -1;
@@ -330,7 +362,7 @@ void image_lazy_stop(struct image_lazy *lazy)
         return;
     if (lazy->started && write(lazy->stop_fd, &one, sizeof(one)) == sizeof(one))
         pthread_join(lazy->thread, NULL);
-    if (lazy->started && atomic_load(&lazy->left_groups)) /* before it can be read as zeros */
+    if (lazy->started && !lazy->lent && atomic_load(&lazy->left_groups)) /* before it can be read as zeros */
         for (uint32_t i = 0; i < lazy->n_regions; i++)
             forbid_missing(lazy, i);
     for (uint32_t i = 0; i < lazy->n_registered; i++) { /* wakes whoever waits */
@@ -338,7 +370,7 @@ void image_lazy_stop(struct image_lazy *lazy)
 
         ioctl(lazy->uffd, UFFDIO_UNREGISTER, &range);
     }
-    if (lazy->uffd >= 0)
+    if (lazy->uffd >= 0 && !lazy->lent)
         close(lazy->uffd);
     if (lazy->stop_fd >= 0)
         close(lazy->stop_fd);

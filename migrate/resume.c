@@ -22,6 +22,8 @@ struct tern_resume {
     struct tern_result result;
     struct image image;
     struct image_lazy *lazy;
+    struct tern_lent_memory lent;
+    bool is_lent;
     uint64_t start_ns, report_ns, first_bytes;
     _Atomic uint64_t left_bytes;
     uint64_t load_ns; /* when the reading of memory began */
@@ -168,6 +170,28 @@ static uint64_t bytes_to_read(const struct image *image)
     return bytes;
 }
 
+static int lend(struct tern_resume *resume, bool on, struct tern_error *error)
+{
+    const struct tern_vm *vm = resume->vm;
+
+    resume->lent.image_fd = resume->image.fd;
+    return VM_ASK(vm->lend_memory(vm->opaque, on, &resume->lent, error), "lend_memory", TERN_SIDE_DESTINATION, error);
+}
+
+static int begin_lazily(struct tern_resume *resume, struct tern_error *error)
+{
+    bool of_other = resume->vm->lend_memory != NULL;
+    int r = of_other ? lend(resume, true, error) : 0;
+
+    if (r)
+        return r;
+    r = image_lazy_start(&resume->image, resume->vm, of_other ? &resume->lent : NULL, &resume->lazy, error);
+    if (r && of_other && !resume->lent.begun)
+        lend(resume, false, NULL);
+    resume->is_lent = !r && of_other;
+    return r;
+}
+
 /* Lazily where it can be had and was not forbidden. */
 static int begin_memory(struct tern_resume *resume, struct tern_error *error)
 {
@@ -176,8 +200,13 @@ static int begin_memory(struct tern_resume *resume, struct tern_error *error)
     resume->load_ns = resume->report_ns = clock_now_ns();
     resume->first_bytes = bytes_to_read(&resume->image);
     resume->left_bytes = resume->first_bytes;
-    if (!resume->options.eager && !image_lazy_start(&resume->image, resume->vm, &resume->lazy, &why))
+    if (!resume->options.eager && !begin_lazily(resume, &why))
         return 0;
+    if (resume->lent.begun) { /* what is there must not be written again */
+        if (error)
+            *error = why;
+        return why.code;
+    }
     if (!resume->options.eager)
         events_warning(&resume->events, "all memory is read before the guest runs: %s%s%s", why.message,
                        *why.hint ? "; " : "", why.hint);
@@ -210,8 +239,11 @@ static int load_state(struct tern_resume *resume, struct tern_error *error)
 static int activate(struct tern_resume *resume, struct tern_error *error)
 {
     const struct tern_vm *vm = resume->vm;
-    int r = VM_ASK(vm->resume(vm->opaque, error), "resume", TERN_SIDE_DESTINATION, error);
+    int r;
 
+    if (atomic_load(&resume->cancelled)) /* while nothing has happened to the guest */
+        return error_set(error, -ECANCELED, NULL, "the resume was cancelled");
+    r = VM_ASK(vm->resume(vm->opaque, error), "resume", TERN_SIDE_DESTINATION, error);
     if (r)
         return r;
     resume->runs = true;
@@ -249,7 +281,7 @@ static void fill_result(struct tern_resume *resume, bool ok)
 
 int tern_resume_run(struct tern_resume *resume, struct tern_result *result, struct tern_error *error)
 {
-    struct tern_error own = {0};
+    struct tern_error own = {0}, late = {0};
     int r;
 
     resume->start_ns = clock_now_ns();
@@ -265,6 +297,8 @@ int tern_resume_run(struct tern_resume *resume, struct tern_result *result, stru
     fill_result(resume, !r);
     image_lazy_stop(resume->lazy);
     resume->lazy = NULL;
+    if (!r && resume->is_lent && lend(resume, false, &late))
+        events_warning(&resume->events, "%s", late.message);
     error_side(&own, TERN_SIDE_DESTINATION);
     if (r && error)
         *error = own;

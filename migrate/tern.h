@@ -82,6 +82,21 @@ struct tern_tracker {
     void *self;
 };
 
+#define TERN_IMAGE_REGIONS_MAX 32u
+
+/* Guest memory that another process has, lent by it for a lazy resume (tern_vm.lend_memory).
+ * image_fd     given: the image, open for reading, for whoever is to read on if this process ends. Borrowed
+ * uffd         a userfaultfd of that process, not blocking, which sees the kernel's faults too; every region is
+ *              registered with it for missing pages, and every page is missing. The VMM's
+ * addresses    where each region begins in that process
+ * begun        a part of it has been read already, by a process that has ended: what is there is left as it is */
+struct tern_lent_memory {
+    int image_fd;
+    int uffd;
+    uint64_t addresses[TERN_IMAGE_REGIONS_MAX];
+    bool begun;
+};
+
 /* What a VMM hands over. Borrowed until the session is destroyed. Callbacks are called from the thread
  * that runs the session, never two at once.
  * kind             the VMM's name and state format ("tern-vmm 1"); both sides must have the same
@@ -110,7 +125,12 @@ struct tern_tracker {
  * commit           optional, source, guest paused: the destination is ready, and on success the commit is sent at
  *                  once: from then on only libtern's resume, or the operator's word, may run the guest here. On return
  *                  whoever else would have run it (a watchdog of this process) no longer does. Part of the downtime.
- *                  -errno: the migration is given up and the guest runs on here */
+ *                  -errno: the migration is given up and the guest runs on here
+ * lend_memory      optional, resume: the regions are mappings of another process's memory. On: lend it for reading it
+ *                  lazily; nobody touches the regions' mappings in this process from then on. -errno with the reason:
+ *                  nothing has changed, and all of it is read before the guest runs. Off: all of it is there, or none
+ *                  was put there: it is as other memory again. Not called if a part of it is missing for good: to touch
+ *                  that must never read as zeros */
 struct tern_vm {
     size_t struct_bytes;
     void *opaque;
@@ -132,6 +152,7 @@ struct tern_vm {
     int (*inhibit_discards)(void *opaque, bool on, struct tern_error *error);
     uint64_t state_capacity_bytes;
     int (*commit)(void *opaque, struct tern_error *error);
+    int (*lend_memory)(void *opaque, bool on, struct tern_lent_memory *lent, struct tern_error *error);
 };
 
 /* ---- options ---- */
@@ -362,7 +383,6 @@ TERN_API void tern_destination_destroy(struct tern_destination *destination);
 
 /* ---- suspend and resume ---- */
 
-#define TERN_IMAGE_REGIONS_MAX  32u
 #define TERN_IMAGE_SECTIONS_MAX 35u
 
 struct tern_suspend;
@@ -402,7 +422,7 @@ TERN_API int tern_resume_create(const struct tern_vm *vm, const char *path, cons
 /* tern_resume_run: run the guest, and return when all of its memory has been read; once. Unless options.eager is set,
  * the guest runs before (the event of phase activate tells when): memory that it touches is read as it does, by
  * userfaultfd; where that cannot be had, a warning says so and all is read first. The regions must then be mappings of
- * this process, and be left mapped until run has ended.
+ * this process, and be left mapped until run has ended; or lent by the process that has them (tern_vm.lend_memory).
  * returns  0 with outcome RESUMED. -errno with outcome FAILED: the guest does not run here; it may have run if a part
  *          of its memory was found damaged after phase activate: none of the damaged part was seen by it
  * result   written always; setup_ns is the time until the guest ran */

@@ -139,6 +139,28 @@ uint32_t qemu_side_counter(const struct qemu_side *side)
     return value;
 }
 
+void qemu_side_await_counter(const struct qemu_side *side, uint32_t at_least)
+{
+    uint64_t deadline_ns = clock_after_ms(WAIT_MS);
+
+    while (qemu_side_counter(side) < at_least) {
+        cr_assert(clock_left_ms(deadline_ns), "the guest does not write");
+        poll(NULL, 0, LOOK_MS);
+    }
+}
+
+int qemu_side_suspend(struct qemu_side *side, const char *image)
+{
+    struct tern_suspend *session;
+
+    side->options.downtime_limit_ns = 2 * NS_PER_S;
+    cr_assert_eq(tern_suspend_create(&side->description, image, &side->options, &session, &side->error), 0, "%s",
+                 side->error.message);
+    side->code = tern_suspend_run(session, &side->result, &side->error);
+    tern_suspend_destroy(session);
+    return side->code;
+}
+
 static bool file_has(pid_t pid, const char *file, const char *text)
 {
     char path[64], line[512];

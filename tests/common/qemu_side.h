@@ -39,6 +39,10 @@ void qemu_side_expect_ended(struct qemu_side *side, const char *name);
 void qemu_side_expect_as_before(struct qemu_side *side, const char *name);
 
 uint32_t qemu_side_counter(const struct qemu_side *side);
+/* Wait until it is at least that. */
+void qemu_side_await_counter(const struct qemu_side *side, uint32_t at_least);
+/* Suspend it, opened as a source. returns side->code */
+int qemu_side_suspend(struct qemu_side *side, const char *image);
 /* build/bin/tern COMMAND --qmp SOCKET OPTIONS, cut at blanks: its process; its exit status; both. What it says is in
  * the folder's file COMMAND. */
 pid_t qemu_side_spawn(const struct qemu_side *side, const char *command, const char *options);

@@ -2,7 +2,6 @@
 /* The guest of a QEMU that nobody patched into an image and back into another QEMU: its memory byte for byte, the
  * command, a QEMU of another size, and tern killed (SIGKILL) at every step: an image is whole or not there. */
 #include <criterion/criterion.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +11,6 @@
 #include <unistd.h>
 
 #include "tests/common/qemu_side.h"
-#include "transport/clock.h"
-
-#define WAIT_MS 20000
 
 enum step { IN_PRE_COPY, IN_PAUSE, AFTER_PAUSE, AFTER_SAVE, IN_COMMIT, AFTER_COMMIT, DONE };
 
@@ -32,33 +28,11 @@ struct bench {
 
 static struct bench bench; /* the wrapped callbacks' */
 
-static void wait_counter(const struct qemu_side *side, uint32_t at_least)
-{
-    uint64_t deadline_ns = clock_after_ms(WAIT_MS);
-
-    while (qemu_side_counter(side) < at_least) {
-        cr_assert(clock_left_ms(deadline_ns), "the guest does not write");
-        poll(NULL, 0, 5);
-    }
-}
-
 static void start(void)
 {
     qemu_side_start(&bench.a, QEMU_WRITER);
     snprintf(bench.image, sizeof(bench.image), "%s/image", bench.a.qemu.folder);
-    wait_counter(&bench.a, 100);
-}
-
-static int run_suspend(struct qemu_side *side)
-{
-    struct tern_suspend *session;
-
-    side->options.downtime_limit_ns = 2 * NS_PER_S;
-    cr_assert_eq(tern_suspend_create(&side->description, bench.image, &side->options, &session, &side->error), 0, "%s",
-                 side->error.message);
-    side->code = tern_suspend_run(session, &side->result, &side->error);
-    tern_suspend_destroy(session);
-    return side->code;
+    qemu_side_await_counter(&bench.a, 100);
 }
 
 /* ---- byte for byte ---- */
@@ -82,7 +56,7 @@ Test(qemu_suspend, a_busy_guest_there_and_back, .timeout = 90)
 
     start();
     qemu_side_open(&bench.a, TERN_SIDE_SOURCE);
-    cr_assert_eq(run_suspend(&bench.a), 0, "%s", bench.a.error.message);
+    cr_assert_eq(qemu_side_suspend(&bench.a, bench.image), 0, "%s", bench.a.error.message);
     qemu_side_expect(&bench.a, "postmigrate", "suspended");
     at = qemu_side_counter(&bench.a);
     qemu_side_start(&bench.b, NULL);
@@ -96,7 +70,7 @@ Test(qemu_suspend, a_busy_guest_there_and_back, .timeout = 90)
     tern_resume_destroy(session);
     cr_assert(bench.compared);
     cr_assert_eq(bench.differing_pages, 0, "%lu pages differ", bench.differing_pages);
-    wait_counter(&bench.b, at + 1000);
+    qemu_side_await_counter(&bench.b, at + 1000);
     cr_assert_eq(qemu_side_counter(&bench.a), at, "the suspended guest runs");
     qemu_side_close(&bench.b);
     qemu_side_expect_as_before(&bench.b, "resumed");
@@ -154,7 +128,7 @@ Test(qemu_suspend, the_command_suspends_and_resumes, .timeout = 120)
 
     qemu_side_start(&bench.b, NULL);
     cr_assert_eq(qemu_side_tern(&bench.b, "resume", from), 0);
-    wait_counter(&bench.b, at + 100);
+    qemu_side_await_counter(&bench.b, at + 100);
     qemu_side_expect_as_before(&bench.b, "resumed");
     expect_status(&bench.b, "active");
     expect_refused(&bench.b, "resume", from, "does not wait for a migration");
@@ -230,7 +204,7 @@ static void die_suspending(enum step step)
     side->description.pause = doomed_pause;
     side->description.save_state = doomed_save;
     side->description.commit = doomed_commit;
-    run_suspend(side);
+    qemu_side_suspend(side, bench.image);
     die_at(DONE);
     _exit(0);
 }
@@ -244,7 +218,7 @@ Test(qemu_suspend, killed_before_the_commit_the_guest_runs_on, .timeout = 120)
         cr_assert(access(bench.image, F_OK), "%s: an image is there", step_names[step]);
     }
     qemu_side_open(&bench.a, TERN_SIDE_SOURCE);
-    cr_assert_eq(run_suspend(&bench.a), 0, "%s", bench.a.error.message);
+    cr_assert_eq(qemu_side_suspend(&bench.a, bench.image), 0, "%s", bench.a.error.message);
     cr_assert_eq(tern_image_check(bench.image, &bench.a.error), 0, "%s", bench.a.error.message);
     qemu_side_end(&bench.a);
 }

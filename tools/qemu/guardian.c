@@ -16,6 +16,7 @@
 
 #include "tools/common/control_socket.h"
 #include "tools/qemu/doubt.h"
+#include "tools/qemu/finish_load.h"
 #include "tools/qemu/migration_status.h"
 #include "tools/qemu/switchover.h"
 #include "transport/clock.h"
@@ -30,11 +31,20 @@ struct guardian {
     pid_t pid;
     int fd;
     enum guardian_duty duty; /* the last that was acknowledged */
+    bool lends;              /* likewise */
 };
 
-/* An order, one packet of the socket pair; the settings as JSON follow. */
+#define LENDS 100 /* as a duty in an order: no duty, but RAM to read into, or none any more */
+
+/* An order, one packet of the socket pair. The settings follow as JSON; or a struct lent_ram, with the descriptors of
+ * image and userfaultfd beside it, or nothing. */
 struct order_head {
     int32_t duty, was_running;
+};
+
+union order_descriptors {
+    char bytes[CMSG_SPACE(2 * sizeof(int))];
+    struct cmsghdr align;
 };
 
 /* ---- in the guardian ---- */
@@ -43,6 +53,9 @@ struct charge {
     const char *qmp_path;
     struct order_head head;
     struct json_object *settings; /* owned */
+    bool lends;
+    struct lent_ram lent;
+    int image_fd, uffd; /* owned while it lends */
 };
 
 /* All that is tern's is let go of; only what is needed stays. */
@@ -66,18 +79,43 @@ static void detach(int fd)
             close(i);
 }
 
-static void take_order(struct charge *charge, const char *packet, size_t length)
+static void take_duty(struct charge *charge, const char *packet, size_t length)
 {
     struct json_object *settings = NULL;
-    char acknowledged = 1;
 
-    if (length < sizeof(charge->head))
-        return;
     if (length > sizeof(charge->head))
         settings = json_tokener_parse(packet + sizeof(charge->head));
     memcpy(&charge->head, packet, sizeof(charge->head));
     json_object_put(charge->settings);
     charge->settings = settings;
+}
+
+static void take_lent(struct charge *charge, const char *packet, size_t length, const int fds[2])
+{
+    if (charge->lends) {
+        close(charge->image_fd);
+        close(charge->uffd);
+    }
+    charge->lends = length == sizeof(charge->head) + sizeof(charge->lent) && fds[0] >= 0;
+    if (!charge->lends)
+        return;
+    memcpy(&charge->lent, packet + sizeof(charge->head), sizeof(charge->lent));
+    charge->image_fd = fds[0];
+    charge->uffd = fds[1];
+}
+
+static void take_order(struct charge *charge, const char *packet, size_t length, const int fds[2])
+{
+    struct order_head head;
+    char acknowledged = 1;
+
+    if (length < sizeof(head))
+        return;
+    memcpy(&head, packet, sizeof(head));
+    if (head.duty == LENDS)
+        take_lent(charge, packet, length, fds);
+    else
+        take_duty(charge, packet, length);
     send(GUARDIAN_FD, &acknowledged, 1, MSG_NOSIGNAL);
 }
 
@@ -87,15 +125,35 @@ static void serve(struct charge *charge)
     static char packet[ORDER_BYTES + 1];
 
     for (;;) {
-        ssize_t n = recv(GUARDIAN_FD, packet, ORDER_BYTES, 0);
+        union order_descriptors control = {0};
+        struct iovec iov = {packet, ORDER_BYTES};
+        struct msghdr message = {
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
+        ssize_t n = recvmsg(GUARDIAN_FD, &message, MSG_CMSG_CLOEXEC);
+        struct cmsghdr *head = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+        int fds[2] = {-1, -1};
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return;
+        if (head && head->cmsg_len == CMSG_LEN(sizeof(fds)))
+            memcpy(fds, CMSG_DATA(head), sizeof(fds));
         packet[n] = 0;
-        take_order(charge, packet, (size_t)n);
+        take_order(charge, packet, (size_t)n, fds);
     }
+}
+
+static void read_on(const struct charge *charge)
+{
+    struct tern_error error = {0};
+
+    syslog(LOG_DAEMON | LOG_WARNING, "tern was killed; QEMU at %s: its guardian reads the rest of the guest's image",
+           charge->qmp_path);
+    if (finish_load(&charge->lent, charge->qmp_path, charge->image_fd, charge->uffd, &error))
+        syslog(LOG_DAEMON | LOG_ERR, "QEMU at %s: its guest is stopped for good: %s", charge->qmp_path, error.message);
+    else
+        syslog(LOG_DAEMON | LOG_WARNING, "QEMU at %s: all of its guest's memory is there", charge->qmp_path);
 }
 
 /* Of a guest that runs nothing is in doubt: it was not given away yet, or is here already. */
@@ -151,6 +209,8 @@ static void guardian_main(const char *qmp_path, int fd)
 
     detach(fd);
     serve(&charge);
+    if (charge.lends)
+        read_on(&charge);
     if (charge.head.duty != GUARDIAN_NONE)
         act(&charge);
     snprintf(control, sizeof(control), "%s" QEMU_CONTROL_SUFFIX, qmp_path);
@@ -186,21 +246,47 @@ int guardian_create(const char *qmp_path, struct guardian **out, struct tern_err
     return 0;
 }
 
-static int order(struct guardian *guardian, const char *packet, size_t length)
+/* fds  two, or NULL */
+static int send_order(const struct guardian *guardian, const char *packet, size_t length, const int *fds)
+{
+    union order_descriptors control = {0};
+    struct iovec iov = {(char *)packet, length};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    struct cmsghdr *head = &control.align;
+
+    if (fds) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
+        *head =
+            (struct cmsghdr){.cmsg_len = CMSG_LEN(2 * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(head), fds, 2 * sizeof(int));
+    }
+    return sendmsg(guardian->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static int order(struct guardian *guardian, const char *packet, size_t length, const int *fds)
 {
     struct pollfd p = {.fd = guardian->fd, .events = POLLIN};
     uint64_t deadline_ns = clock_after_ms(ACKNOWLEDGE_MS);
     char acknowledged;
+    int r;
 
     while (recv(guardian->fd, &acknowledged, 1, MSG_DONTWAIT) == 1)
         ; /* late ones */
-    if (send(guardian->fd, packet, length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        return errno == EAGAIN ? -ETIMEDOUT : -EPIPE;
+    r = send_order(guardian, packet, length, fds);
+    if (r)
+        return r == -EAGAIN ? -ETIMEDOUT : -EPIPE;
     while (poll(&p, 1, clock_left_ms(deadline_ns)) < 0 && errno == EINTR)
         ;
     if (!p.revents)
         return -ETIMEDOUT;
     return recv(guardian->fd, &acknowledged, 1, MSG_DONTWAIT) == 1 ? 0 : -EPIPE;
+}
+
+static int silent(const struct guardian *guardian, int code, struct tern_error *error)
+{
+    return error_set(error, code, "see whether it was killed or stopped", "tern's guardian process (%d) %s",
+                     (int)guardian->pid, code == -EPIPE ? "has ended" : "does not answer");
 }
 
 int guardian_charge(struct guardian *guardian, enum guardian_duty duty, bool was_running,
@@ -221,23 +307,41 @@ int guardian_charge(struct guardian *guardian, enum guardian_duty duty, bool was
     if (!r) {
         memcpy(packet, &head, sizeof(head));
         memcpy(packet + sizeof(head), text, strlen(text));
-        r = order(guardian, packet, sizeof(head) + strlen(text));
+        r = order(guardian, packet, sizeof(head) + strlen(text), NULL);
     }
     json_object_put(object);
     if (r == -EPIPE && duty != GUARDIAN_GUEST)
         r = 0;
     if (!r)
         guardian->duty = duty;
-    return r ? error_set(error, r, "see whether it was killed or stopped", "tern's guardian process (%d) %s",
-                         (int)guardian->pid, r == -EPIPE ? "has ended" : "does not answer")
-             : 0;
+    return r ? silent(guardian, r, error) : 0;
+}
+
+int guardian_lend(struct guardian *guardian, const struct lent_ram *lent, int image_fd, int uffd,
+                  struct tern_error *error)
+{
+    struct order_head head = {LENDS, false};
+    char packet[sizeof(head) + sizeof(*lent)];
+    int fds[2] = {image_fd, uffd}, r;
+
+    if (!guardian)
+        return 0;
+    memcpy(packet, &head, sizeof(head));
+    if (lent)
+        memcpy(packet + sizeof(head), lent, sizeof(*lent));
+    r = order(guardian, packet, lent ? sizeof(packet) : sizeof(head), lent ? fds : NULL);
+    if (r == -EPIPE && !lent)
+        r = 0;
+    if (!r)
+        guardian->lends = lent != NULL;
+    return r ? silent(guardian, r, error) : 0;
 }
 
 void guardian_destroy(struct guardian *guardian)
 {
     if (!guardian)
         return;
-    if (guardian->duty == GUARDIAN_NONE) {
+    if (guardian->duty == GUARDIAN_NONE && !guardian->lends) {
         kill(guardian->pid, SIGKILL);
         waitpid(guardian->pid, NULL, 0);
     }

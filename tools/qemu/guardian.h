@@ -8,6 +8,11 @@
  * The duty follows the handover: GUEST from before the first change until just before the commit, SETTINGS after it,
  * when only the other side's word or the operator's may run the guest here, NONE when all is as it was.
  *
+ * While an image is read into a QEMU whose guest runs already, the guardian has what it takes to read the rest
+ * (guardian_lend): then a tern that is killed costs the guest nothing, as its guardian reads on where tern was, before
+ * it does anything else, for as long as that takes. So nothing but the death of both stops the reading, and then the
+ * guest waits for what is missing (lent_ram.h).
+ *
  * It connects to QEMU's QMP socket anew (a descriptor that it shared with tern could stand in the middle of a message,
  * and would keep the socket occupied), once QEMU has seen tern's own connection end. It tries for GUARDIAN_MS, which is
  * less than the time after which a destination that has lost its source is in doubt: so it never runs a guest that an
@@ -19,6 +24,7 @@
 #ifndef TOOLS_QEMU_GUARDIAN_H
 #define TOOLS_QEMU_GUARDIAN_H
 
+#include "tools/qemu/lent_ram.h"
 #include "tools/qemu/settings.h"
 
 /* tern's control socket of a QEMU lies beside its QMP socket; a guardian removes it where tern could not. */
@@ -44,7 +50,14 @@ int guardian_create(const char *qmp_path, struct guardian **out, struct tern_err
 int guardian_charge(struct guardian *guardian, enum guardian_duty duty, bool was_running,
                     const struct qemu_settings *settings, struct tern_error *error);
 
-/* guardian_destroy: without a duty it is ended and waited for; one that still has a duty is left alone with it. tern's
+/* guardian_lend: from now on it would read the rest of the image into this RAM; NULL: not any more.
+ * image_fd, uffd   it has copies of its own; the caller's stay the caller's
+ * errors           -ETIMEDOUT, -EPIPE: with NULL success, too */
+int guardian_lend(struct guardian *guardian, const struct lent_ram *lent, int image_fd, int uffd,
+                  struct tern_error *error);
+
+/* guardian_destroy: without a duty it is ended and waited for; one that still has one, or RAM to read into, is left
+ * alone with it. tern's
  * own QMP connection is closed by then. Takes NULL. */
 void guardian_destroy(struct guardian *guardian);
 

@@ -25,9 +25,12 @@
 #define CHILD_MS 3000
 #define LOOK_US  20
 
-/* What the child found out; with a descriptor beside it when code is 0. */
+enum errand { BORROW, SHARE, CLOSE };
+
+/* What the child found out; with a descriptor beside it when code is 0, unless it was to close one. */
 struct outcome {
     int code;
+    int theirs;
     uint64_t stopped_ns;
 };
 
@@ -180,23 +183,44 @@ static int call(struct tracee *tracee, long number, uint64_t argument, long *res
     return r ? r : -EINTR;
 }
 
-static int borrow(struct tracee *tracee, int *fd_out)
+static int make(struct tracee *tracee, uint64_t flags, int *fd_out, int *theirs_out)
 {
-    long remote, closed;
-    int fd, r = call(tracee, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, &remote);
+    long remote;
+    int r = call(tracee, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags, &remote);
 
     if (r)
         return r;
     if (remote < 0)
         return remote == -EPERM || remote == -ENOSYS ? -ENOSYS : (int)remote;
-    fd = (int)syscall(SYS_pidfd_getfd, tracee->pidfd, (int)remote, 0);
-    r = fd < 0 ? -errno : 0;
-    if (call(tracee, SYS_close, (uint64_t)remote, &closed) && !r)
-        r = -EIO;
-    if (r && fd >= 0)
-        close(fd);
-    if (!r)
-        *fd_out = fd;
+    *theirs_out = (int)remote;
+    *fd_out = (int)syscall(SYS_pidfd_getfd, tracee->pidfd, (int)remote, 0);
+    return *fd_out < 0 ? -errno : 0;
+}
+
+static int close_theirs(struct tracee *tracee, int theirs)
+{
+    long closed;
+
+    return call(tracee, SYS_close, (uint64_t)theirs, &closed) ? -EIO : 0;
+}
+
+/* theirs   in: what to close. Out: what it keeps, -1 for nothing */
+static int run_errand(struct tracee *tracee, enum errand errand, int *theirs, int *fd_out)
+{
+    int r;
+
+    if (errand == CLOSE)
+        return close_theirs(tracee, *theirs);
+    *theirs = -1;
+    r = make(tracee, errand == BORROW ? UFFD_USER_MODE_ONLY : 0, fd_out, theirs);
+    if (*theirs >= 0 && (r || errand == BORROW)) {
+        int code = close_theirs(tracee, *theirs);
+
+        r = r ? r : code;
+        *theirs = -1;
+    }
+    if (r && *fd_out >= 0)
+        close(*fd_out);
     return r;
 }
 
@@ -210,7 +234,7 @@ static void report(int socket, struct outcome *outcome, int fd)
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     struct cmsghdr *head = (struct cmsghdr *)control.bytes;
 
-    if (!outcome->code) {
+    if (!outcome->code && fd >= 0) {
         message.msg_control = control.bytes;
         message.msg_controllen = sizeof(control.bytes);
         *head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
@@ -220,10 +244,10 @@ static void report(int socket, struct outcome *outcome, int fd)
 }
 
 /* Only what is safe after a fork of a program with threads. */
-static void child_main(struct tracee *tracee, int socket) __attribute__((noreturn));
-static void child_main(struct tracee *tracee, int socket)
+static void child_main(struct tracee *tracee, enum errand errand, int theirs, int socket) __attribute__((noreturn));
+static void child_main(struct tracee *tracee, enum errand errand, int theirs, int socket)
 {
-    struct outcome outcome = {0};
+    struct outcome outcome = {.theirs = theirs};
     sigset_t all;
     int fd = -1;
 
@@ -232,7 +256,7 @@ static void child_main(struct tracee *tracee, int socket)
     setsid(); /* what ends our terminal's processes is not to end this one */
     outcome.code = hold(tracee);
     if (!outcome.code) {
-        outcome.code = borrow(tracee, &fd);
+        outcome.code = run_errand(tracee, errand, &outcome.theirs, &fd);
         let_go(tracee);
         outcome.stopped_ns = clock_now_ns() - tracee->stopped_at_ns;
     }
@@ -260,6 +284,8 @@ static int collect(int socket, struct outcome *outcome, int *fd_out)
         return -EIO;
     if (outcome->code)
         return outcome->code;
+    if (!fd_out)
+        return 0;
     head = CMSG_FIRSTHDR(&message);
     if (!head)
         return -EIO;
@@ -277,7 +303,8 @@ static int failed(int code, const struct process *process, struct tern_error *er
          "run tern as root; a debugger on QEMU must end first; see kernel.yama.ptrace_scope"},
         {-ESRCH, "it has ended", NULL},
         {-ETIMEDOUT, "its main thread does not stop", "see whether it hangs in the kernel"},
-        {-ENOSYS, "it may not make a userfaultfd", "QEMU's -sandbox or the kernel forbids it"},
+        {-ENOSYS, "it may not make a userfaultfd",
+         "QEMU's -sandbox or the kernel forbids it; for a QEMU that is not root set vm.unprivileged_userfaultfd=1"},
     };
 
     for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
@@ -288,10 +315,11 @@ static int failed(int code, const struct process *process, struct tern_error *er
                      (int)process->pid, strerror(-code));
 }
 
-int inject_userfaultfd(const struct process *process, int *fd_out, uint64_t *stopped_ns, struct tern_error *error)
+/* fd_out   NULL: of an errand that brings none */
+static int inject(const struct process *process, enum errand errand, int theirs, int *fd_out, struct outcome *outcome,
+                  struct tern_error *error)
 {
     struct tracee tracee = {.pid = process->pid, .pidfd = process->pidfd};
-    struct outcome outcome;
     int ends[2], r = find_syscall(process, &tracee.syscall_address, error);
     pid_t child;
 
@@ -301,14 +329,38 @@ int inject_userfaultfd(const struct process *process, int *fd_out, uint64_t *sto
         return error_set(error, -errno, NULL, "cannot make a socket pair: %s", strerror(errno));
     child = fork();
     if (!child)
-        child_main(&tracee, ends[1]);
+        child_main(&tracee, errand, theirs, ends[1]);
     close(ends[1]);
-    r = child < 0 ? -errno : collect(ends[0], &outcome, fd_out);
+    r = child < 0 ? -errno : collect(ends[0], outcome, fd_out);
     close(ends[0]);
     if (child > 0)
         waitpid(child, NULL, 0); /* its waits are bounded, so this one is */
-    if (r)
-        return failed(r, process, error);
-    *stopped_ns = outcome.stopped_ns;
-    return 0;
+    return r ? failed(r, process, error) : 0;
+}
+
+int inject_userfaultfd(const struct process *process, int *fd_out, uint64_t *stopped_ns, struct tern_error *error)
+{
+    struct outcome outcome;
+    int r = inject(process, BORROW, -1, fd_out, &outcome, error);
+
+    if (!r)
+        *stopped_ns = outcome.stopped_ns;
+    return r;
+}
+
+int inject_kept_userfaultfd(const struct process *process, int *fd_out, int *theirs_out, struct tern_error *error)
+{
+    struct outcome outcome;
+    int r = inject(process, SHARE, -1, fd_out, &outcome, error);
+
+    if (!r)
+        *theirs_out = outcome.theirs;
+    return r;
+}
+
+int inject_close(const struct process *process, int theirs, struct tern_error *error)
+{
+    struct outcome outcome;
+
+    return inject(process, CLOSE, theirs, NULL, &outcome, error);
 }

@@ -2,27 +2,24 @@
 #include "tools/qemu/qemu_vm.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tools/qemu/discard_watch.h"
 #include "tools/qemu/doubt.h"
+#include "tools/qemu/finish_load.h"
+#include "tools/qemu/lent_ram.h"
 #include "tools/qemu/migration_status.h"
 #include "tools/qemu/refuse.h"
 #include "tools/qemu/switchover.h"
 #include "transport/error.h"
 
-#define KIND          "qemu 1"
 #define STATE_BYTES   (32u << 20) /* 0.2 MB without video memory; that is in it, mostly as zeros */
 #define MACHINE_BYTES 128u
 #define CONNECT_MS    10000
-#define KILL_MS       5000
 
 struct qemu_vm {
     enum tern_side side;
@@ -36,6 +33,9 @@ struct qemu_vm {
     struct qemu_destination *destination; /* from prepare on */
     struct announce announce;             /* as the destination's QEMU is set */
     bool loads;                           /* it may have a guest in it */
+    bool is_lost;                         /* and that has run, and cannot any more */
+    struct lent_ram lent;                 /* while uffd >= 0 */
+    int uffd;
     atomic_bool runs;
     char machine[MACHINE_BYTES]; /* its type, like pc-q35-7.2-machine */
     struct tern_vm description;
@@ -200,10 +200,7 @@ static int on_load(void *opaque, const void *buffer, size_t length_bytes, struct
  */
 static void kill_qemu(const struct qemu_vm *vm)
 {
-    struct pollfd p = {.fd = vm->ram->process.pidfd, .events = POLLIN};
-
-    syscall(SYS_pidfd_send_signal, p.fd, SIGKILL, NULL, 0);
-    poll(&p, 1, KILL_MS);
+    qemu_stop_for_good(NULL, &vm->ram->process);
 }
 
 static int on_resume_destination(void *opaque, struct tern_error *error)
@@ -215,6 +212,75 @@ static int on_resume_destination(void *opaque, struct tern_error *error)
         kill_qemu(vm);
     atomic_store(&vm->runs, !r);
     return r;
+}
+
+static int on_pause_destination(void *opaque, struct tern_error *error)
+{
+    struct qemu_vm *vm = opaque;
+
+    (void)error;
+    qemu_stop_for_good(vm->qmp, &vm->ram->process);
+    atomic_store(&vm->runs, false);
+    vm->is_lost = true;
+    return 0;
+}
+
+/* ---- lending its memory ---- */
+
+/* What touches the guest's memory past QEMU's page tables would find zeros, or is not to be emptied. */
+static int check_lendable(struct qemu_vm *vm, struct tern_error *error)
+{
+    struct qemu_facts *facts = calloc(1, sizeof(*facts));
+    int r;
+
+    if (!facts)
+        return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
+    r = qemu_facts_read(vm->qmp, facts, error);
+    if (!r)
+        r = qemu_refuse_lending(facts, error);
+    free(facts);
+    return r;
+}
+
+static void close_uffd(struct qemu_vm *vm)
+{
+    if (vm->uffd >= 0)
+        close(vm->uffd);
+    vm->uffd = -1;
+}
+
+/* The guardian knows of it before the first page is missing. */
+static int begin_lending(struct qemu_vm *vm, struct tern_lent_memory *memory, struct tern_error *error)
+{
+    int r = lent_ram_begin(vm->ram, &vm->lent, &vm->uffd, error);
+
+    if (r)
+        return r;
+    r = guardian_lend(vm->guardian, &vm->lent, memory->image_fd, vm->uffd, error);
+    if (!r)
+        r = lent_ram_empty(vm->ram, error);
+    if (r) {
+        guardian_lend(vm->guardian, NULL, -1, -1, NULL);
+        lent_ram_end(&vm->ram->process, &vm->lent, vm->uffd, NULL);
+        close_uffd(vm);
+        return r;
+    }
+    memory->uffd = vm->uffd;
+    for (uint32_t i = 0; i < vm->lent.n_regions; i++)
+        memory->addresses[i] = vm->lent.regions[i].address;
+    return 0;
+}
+
+static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struct tern_error *error)
+{
+    struct qemu_vm *vm = opaque;
+    int r = on ? check_lendable(vm, error) : lent_ram_end(&vm->ram->process, &vm->lent, vm->uffd, error);
+
+    if (!on)
+        close_uffd(vm);
+    if (!on)
+        guardian_lend(vm->guardian, NULL, -1, -1, NULL);
+    return r || !on ? r : begin_lending(vm, memory, error);
 }
 
 /* The profile is the machine's type: QEMU itself compares all else of it, but only when the guest has stopped. */
@@ -334,6 +400,7 @@ int qemu_vm_open(const char *qmp_path, enum tern_side side, bool pinned, struct 
     if (!vm)
         return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
     vm->side = side;
+    vm->uffd = -1;
     r = guardian_create(qmp_path, &vm->guardian, error);
     if (!r)
         r = qmp_connect(qmp_path, CONNECT_MS, &vm->qmp, error);
@@ -343,6 +410,8 @@ int qemu_vm_open(const char *qmp_path, enum tern_side side, bool pinned, struct 
         r = read_machine(vm, error);
     if (!r)
         r = guest_ram_open(vm->qmp, &vm->ram, error);
+    if (!r)
+        r = lent_ram_refuse(&vm->ram->process, error);
     if (!r)
         r = side == TERN_SIDE_DESTINATION ? guest_ram_clear(vm->ram, error) : check_source(vm, pinned, error);
     if (r)
@@ -360,6 +429,9 @@ void qemu_vm_close(struct qemu_vm *vm)
     qemu_destination_destroy(vm->destination);
     tern_tracker_destroy(&vm->tracker);
     discard_watch_destroy(vm->watch);
+    if (vm->uffd >= 0) /* what is missing cannot come; QEMU's own descriptor makes it wait for it */
+        guardian_lend(vm->guardian, NULL, -1, -1, NULL);
+    close_uffd(vm);
     guest_ram_close(vm->ram);
     qmp_close(vm->qmp);
     guardian_destroy(vm->guardian);
@@ -385,12 +457,12 @@ const struct tern_vm *qemu_vm_describe(struct qemu_vm *vm)
     vm->description = (struct tern_vm){
         .struct_bytes = sizeof(vm->description),
         .opaque = vm,
-        .kind = KIND,
+        .kind = QEMU_VM_KIND,
         .regions = vm->ram->regions,
         .n_regions = vm->ram->n_regions,
         .tracker = {source ? &vm->tracked : NULL, vm},
         .prepare = on_prepare,
-        .pause = on_pause,
+        .pause = source ? on_pause : on_pause_destination,
         .paused_since = on_paused_since,
         .resume = source ? on_resume_source : on_resume_destination,
         .save_state = on_save,
@@ -400,6 +472,7 @@ const struct tern_vm *qemu_vm_describe(struct qemu_vm *vm)
         .inhibit_discards = source ? on_inhibit_discards : NULL, /* a guest that waits discards nothing */
         .state_capacity_bytes = STATE_BYTES,
         .commit = on_commit,
+        .lend_memory = source ? NULL : on_lend,
     };
     return &vm->description;
 }
@@ -414,11 +487,16 @@ struct remote_tracker_cost qemu_vm_tracking_cost(const struct qemu_vm *vm)
     return remote_tracker_cost(&vm->tracker);
 }
 
+bool qemu_vm_is_lost(const struct qemu_vm *vm)
+{
+    return vm->is_lost;
+}
+
 int qemu_vm_leave(struct qemu_vm *vm, bool keep, struct tern_error *error)
 {
     int r;
 
-    if (vm->side == TERN_SIDE_DESTINATION && !vm->loads)
+    if (vm->side == TERN_SIDE_DESTINATION && (!vm->loads || vm->is_lost))
         return 0;
     qemu_source_destroy(vm->source);
     vm->source = NULL;

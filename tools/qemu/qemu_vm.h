@@ -11,6 +11,8 @@
 #include "tools/qemu/qmp.h"
 #include "tools/qemu/remote_tracker.h"
 
+#define QEMU_VM_KIND "qemu 1" /* tern_vm.kind */
+
 struct qemu_vm;
 
 /* qemu_vm_open: fork the guardian (so: before there are threads), connect to QEMU's QMP socket, find its RAM, clear it
@@ -18,7 +20,8 @@ struct qemu_vm;
  * pinned   the guest's pages will be pinned (verbs is asked for): what forbids that is refused now, not when libtern
  *          has chosen
  * errors   those of qmp_connect, guest_ram_open, qemu_refuse and remote_tracker_create (source); -EBUSY its guest does
- * not run (source), it does not wait for a migration (destination) */
+ * not run (source), it does not wait for a migration (destination), or a part of its memory was not read from its image
+ */
 int qemu_vm_open(const char *qmp_path, enum tern_side side, bool pinned, struct qemu_vm **out,
                  struct tern_error *error);
 /* A guest that was stopped and has not migrated runs again. Takes NULL. */
@@ -35,6 +38,10 @@ struct remote_tracker_cost qemu_vm_tracking_cost(const struct qemu_vm *vm);
 
 /* Do the virtual CPUs run, as far as this process has had them stopped and run? Any thread. */
 bool qemu_vm_runs(const struct qemu_vm *vm);
+
+/* The guest ran here and was stopped for good, as a part of its memory could not be read (destination). It is left
+ * paused, or QEMU was killed. */
+bool qemu_vm_is_lost(const struct qemu_vm *vm);
 
 /* The guest runs elsewhere now: end this QEMU, or keep it, stopped (source). At a destination the guest stays at the
  * source: a QEMU that has loaded its state is ended; one that still waits may be used again. */

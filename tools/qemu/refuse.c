@@ -139,3 +139,16 @@ int qemu_refuse(const struct qemu_facts *facts, const struct ram_layout *layout,
         r = qemu_refuse_discards(facts, NULL, error);
     return r;
 }
+
+int qemu_refuse_lending(const struct qemu_facts *facts, struct tern_error *error)
+{
+    int r = refuse_devices(facts, error);
+
+    if (!r)
+        r = refuse_dma_disk(facts, error);
+    for (uint32_t i = 0; i < facts->n_devices && !r; i++)
+        if (facts->devices[i].reports_free_pages)
+            r = error_set(error, -ENOTSUP, NULL, "device '%s' reports free pages, which are not to be read again",
+                          facts->devices[i].id);
+    return r;
+}

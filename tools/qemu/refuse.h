@@ -53,4 +53,8 @@ int qemu_refuse(const struct qemu_facts *facts, const struct ram_layout *layout,
  * unseen   RAM whose discards are not seen when they happen, NULL: all are */
 int qemu_refuse_discards(const struct qemu_facts *facts, const char *unseen, struct tern_error *error);
 
+/* qemu_refuse_lending: what keeps the guest's memory from being read while it runs (lent_ram.h): somebody else than the
+ * QEMU process touches it, or it is known by heart to be zero where it was given back. errors -ENOTSUP */
+int qemu_refuse_lending(const struct qemu_facts *facts, struct tern_error *error);
+
 #endif

@@ -9,6 +9,7 @@
 #include "tools/qemu/announce.h"
 #include "tools/qemu/doubt.h"
 #include "tools/qemu/guardian.h"
+#include "tools/qemu/lent_ram.h"
 #include "tools/qemu/migration_status.h"
 #include "tools/tern/request.h"
 #include "tools/tern/suspended_note.h"
@@ -23,6 +24,7 @@ struct standing {
     struct qmp *qmp;
     char run_state[32];
     bool doubt;
+    bool lent; /* not all of its memory was read from its image */
 };
 
 /* ask: what the tern that migrates this QEMU answers.
@@ -40,6 +42,19 @@ static int ask(const struct cli_values *values, const char *command, struct json
     return r;
 }
 
+/* Where its process cannot be looked at, no tern can have lent its memory. */
+static bool is_lent(const struct qmp *qmp)
+{
+    struct process process;
+    bool lent;
+
+    if (process_of_peer(qmp_fd(qmp), &process, NULL))
+        return false;
+    lent = lent_ram_stands(&process);
+    process_close(&process);
+    return lent;
+}
+
 static int look(const struct cli_values *values, struct standing *standing, struct tern_error *error)
 {
     int r = qmp_connect(values->qmp, QMP_TIMEOUT_MS, &standing->qmp, error);
@@ -48,6 +63,8 @@ static int look(const struct cli_values *values, struct standing *standing, stru
         r = qemu_run_state(standing->qmp, standing->run_state, error);
     if (!r)
         r = doubt_stands(standing->qmp, standing->run_state, &standing->doubt, error);
+    if (!r)
+        standing->lent = is_lent(standing->qmp);
     return r;
 }
 
@@ -90,6 +107,8 @@ int qemu_status(const struct cli_values *values, struct json_object **done_out, 
         return r;
     done = done_of(state_name(&standing));
     json_object_object_add(done, "in_doubt", json_object_new_boolean(standing.doubt));
+    if (standing.lent)
+        json_object_object_add(done, "waiting", json_object_new_string("for memory that was not read from its image"));
     json_object_object_add(done, "qemu", json_object_new_string(standing.run_state));
     json_object_object_add(done, "qemu_migration", json_object_new_string(migration));
     *done_out = done;
@@ -117,6 +136,12 @@ static int do_pause(const struct cli_values *values, struct standing *standing, 
     return r ? r : qmp_command(standing->qmp, "stop", NULL, QMP_TIMEOUT_MS, NULL, error);
 }
 
+static int refuse_lent(struct tern_error *error)
+{
+    return error_set(error, -EBUSY, "wait for it; if no tern process reads it any more, this QEMU can only be ended",
+                     "cannot continue: not all of the guest's memory was read from its image");
+}
+
 /* A guest that waits for its state has none to run; one that was migrated runs elsewhere, for all that is known. */
 static int refuse_cont(const struct standing *standing, struct tern_error *error)
 {
@@ -132,6 +157,8 @@ static int refuse_cont(const struct standing *standing, struct tern_error *error
                          "cannot continue: the guest has been migrated to another QEMU");
     if (!strcmp(state, "finish-migrate"))
         return error_set(error, -EBUSY, "wait for its end", "cannot continue: QEMU is migrating the guest");
+    if (standing->lent)
+        return refuse_lent(error);
     return refuse_doubt(standing, "continue", error);
 }
 
@@ -174,6 +201,8 @@ static int do_resolve(const struct cli_values *values, struct standing *standing
                          state_name(standing));
     if (values->owner == CLI_OWNER_THERE)
         return qmp_quit(standing->qmp, error);
+    if (standing->lent)
+        return refuse_lent(error);
     r = let_run(standing, error);
     if (r)
         return r;

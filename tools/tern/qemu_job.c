@@ -41,17 +41,42 @@ static void print_json(struct json_object *object)
     fflush(stdout);
 }
 
+/* The rest of its memory is read while it runs. */
+static void note_resumed(struct qemu_job *job, const struct tern_event *event)
+{
+    char took[UNITS_TEXT_BYTES];
+
+    if (!job->resume || event->kind != TERN_EVENT_PHASE || event->phase != TERN_PHASE_ACTIVATE)
+        return;
+    suspended_note_clear(job->values->qmp);
+    if (job->values->json || job->values->quiet)
+        return;
+    printf("the guest runs here, resumed from %s in %s\n", job->values->image, units_duration(event->elapsed_ns, took));
+    fflush(stdout);
+}
+
+/* Whose events are shown to people: the source's, and those of a resume, but for its few phases. */
+static bool is_shown(const struct qemu_job *job, const struct tern_event *event)
+{
+    return job->side == TERN_SIDE_SOURCE || event->kind == TERN_EVENT_WARNING ||
+           (job->resume && event->kind == TERN_EVENT_PROGRESS);
+}
+
 static void on_event(void *opaque, const struct tern_event *event)
 {
     struct qemu_job *job = opaque;
-    struct json_object *object = json_of_event(event);
+    struct json_object *object;
 
+    if (event->kind == TERN_EVENT_STOPPING) /* its end will say so */
+        return;
+    object = json_of_event(event);
     hurry(job, event);
     ongoing_note(&job->ongoing, event);
+    note_resumed(job, event);
     if (!job->values->quiet && job->values->json)
         print_json(object);
-    else if (!job->values->quiet && (job->side == TERN_SIDE_SOURCE || event->kind == TERN_EVENT_WARNING))
-        render_event(&job->render, object); /* the source shows how it goes */
+    else if (!job->values->quiet && is_shown(job, event))
+        render_event(&job->render, object);
     json_object_put(object);
 }
 
@@ -100,6 +125,8 @@ static void run(struct qemu_job *job)
     qemu_serve(job);
     pthread_join(thread, NULL);
     render_end(&job->render);
+    if (qemu_vm_is_lost(job->vm))
+        error_prefix(&job->error, "the guest ran and is stopped for good");
 }
 
 static int open_session(struct qemu_job *job)
@@ -115,7 +142,7 @@ static int open_session(struct qemu_job *job)
     if (job->of_image && job->side == TERN_SIDE_SOURCE)
         return tern_suspend_create(vm, values->image, &job->options, &job->suspend, &job->error);
     if (job->of_image) {
-        job->options.eager = true; /* the memory is another process's */
+        job->options.eager = values->eager;
         return tern_resume_create(vm, values->image, &job->options, &job->resume, &job->error);
     }
     job->options.host = *at->host ? at->host : NULL;
@@ -134,7 +161,7 @@ static const char *state_of(const struct qemu_job *job)
     if (job->side == TERN_SIDE_SOURCE && good)
         return job->of_image ? "suspended" : "inactive";
     if (job->side == TERN_SIDE_DESTINATION && job->result.outcome == TERN_OUTCOME_FAILED)
-        return "inactive";
+        return qemu_vm_is_lost(job->vm) ? "paused" : "inactive";
     return job->runs ? "active" : "paused";
 }
 
@@ -142,9 +169,8 @@ static int tell_resumed(const struct qemu_job *job)
 {
     char took[UNITS_TEXT_BYTES];
 
-    if (!job->values->quiet)
-        printf("the guest runs here, resumed from %s in %s\n", job->values->image,
-               units_duration(job->result.setup_ns, took));
+    if (!job->values->quiet && !strcmp(job->result.device, "lazy"))
+        printf("all of its memory is here, in %s\n", units_duration(job->result.total_ns, took));
     return CLI_EXIT_OK;
 }
 
@@ -282,7 +308,8 @@ static int start(struct qemu_job *job)
                          &job->error);
     if (r == -EBUSY && job->side == TERN_SIDE_SOURCE)
         error_prefix(&job->error, job->of_image ? "cannot suspend" : "cannot migrate");
-    if (!r) { /* the guardian and the helpers are there already, the threads that copy are not */
+    if (!r && !(job->of_image && job->side == TERN_SIDE_DESTINATION)) { /* whose guest waits for what is copied */
+        /* the guardian and the helpers are there already, the threads that copy are not */
         job->lowered = nice && priority_lower(nice);
         job->nice = job->lowered ? nice : 0;
     }

@@ -33,6 +33,12 @@ struct qemu_job {
     atomic_bool ended; /* the engine has */
 };
 
+/* Is its guest one that runs out of its image already, while the rest of it is read? */
+static inline bool qemu_job_runs_resumed(const struct qemu_job *job)
+{
+    return job->resume && qemu_vm_runs(job->vm);
+}
+
 /* qemu_serve_open: the control socket. errors -EBUSY another tern migrates this QEMU */
 int qemu_serve_open(struct qemu_job *job, struct tern_error *error);
 /* Until the engine has ended. */

@@ -45,8 +45,12 @@ static int serve_status(struct qemu_job *job, uint64_t client, struct tern_error
 
 static int serve_cancel(struct qemu_job *job, uint64_t client, struct tern_error *error)
 {
-    int r = ongoing_cancelled_by(&job->ongoing, client, error);
+    int r;
 
+    if (qemu_job_runs_resumed(job))
+        return error_set(error, -EALREADY, "'tern status --qmp' shows what is left",
+                         "too late to cancel: the guest runs, the rest of its memory is being read");
+    r = ongoing_cancelled_by(&job->ongoing, client, error);
     if (!r)
         qemu_job_cancel(job);
     return r;
@@ -136,7 +140,11 @@ static void take_signal(struct qemu_job *job)
 {
     struct signalfd_siginfo taken;
 
-    if (read(job->signal_fd, &taken, sizeof(taken)) == sizeof(taken))
+    if (read(job->signal_fd, &taken, sizeof(taken)) != sizeof(taken))
+        return;
+    if (qemu_job_runs_resumed(job))
+        fprintf(stderr, "warning: the guest runs, and needs the rest of its memory: it is read to the end\n");
+    else
         qemu_job_cancel(job);
 }
 

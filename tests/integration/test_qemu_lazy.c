@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A QEMU that nobody patched runs its guest while the rest of its image is read: the guest goes on before anything but
+ * what it touches is there, and all of it is right in the end; what is damaged stops it; tern killed costs it nothing,
+ * and its guardian killed too, it waits: what is missing is never zeros. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/common/qemu_side.h"
+#include "tools/qemu/lent_ram.h"
+#include "transport/clock.h"
+
+#define MIB     (1ull << 20)
+#define MEMORY  (64 * MIB)
+#define WAIT_MS 20000
+
+/* The guest writes the first word of each page of 2 to 34 MiB, and its counter; what is in LATE it never touches. */
+#define WRITTEN       (2 * MIB)
+#define WRITTEN_END   (34 * MIB)
+#define HEARTBEAT     0x180000ull
+#define LATE          (40 * MIB)
+#define LATE_END      (56 * MIB)
+#define DAMAGED       (50 * MIB)
+#define DAMAGED_GROUP (2 * MIB)
+
+enum deed { WATCH, DIE, DIE_WITH_GUARDIAN };
+
+struct bench {
+    struct qemu_side a, b;
+    char image[128];
+    uint32_t suspended_at; /* the counter */
+    struct tern_vm of_vm;  /* of b, whose resume is wrapped */
+    enum deed deed;
+    bool done;
+};
+
+static struct bench bench; /* the wrapped callback's */
+
+static int open_ram(const struct qemu_side *side, int flags)
+{
+    char path[96];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/ram", side->qemu.folder);
+    fd = open(path, flags | O_CLOEXEC);
+    cr_assert_geq(fd, 0, "%s: %s", path, strerror(errno));
+    return fd;
+}
+
+/* Words that say where they are. */
+static void fill_late(const struct qemu_side *side)
+{
+    static uint64_t words[MIB / sizeof(uint64_t)];
+    int fd = open_ram(side, O_RDWR);
+
+    for (uint64_t at = LATE; at < LATE_END; at += MIB) {
+        for (uint64_t i = 0; i < MIB / sizeof(uint64_t); i++)
+            words[i] = (at + i) * 0x9e3779b97f4a7c15ull;
+        cr_assert_eq(pwrite(fd, words, MIB, (off_t)at), (ssize_t)MIB);
+    }
+    close(fd);
+}
+
+/* The first byte from there on that is in memory; looking at it by a mapping would put zeros there. */
+static uint64_t first_there(const struct qemu_side *side, uint64_t from)
+{
+    int fd = open_ram(side, O_RDONLY);
+    off_t at = lseek(fd, (off_t)from, SEEK_DATA);
+
+    cr_assert(at >= 0 || errno == ENXIO);
+    close(fd);
+    return at < 0 ? MEMORY : (uint64_t)at;
+}
+
+/* a's guest is in the image, and stands still as it was. */
+static void start(void)
+{
+    qemu_side_start(&bench.a, QEMU_WRITER);
+    snprintf(bench.image, sizeof(bench.image), "%s/image", bench.a.qemu.folder);
+    qemu_side_await_counter(&bench.a, 100);
+    fill_late(&bench.a);
+    qemu_side_open(&bench.a, TERN_SIDE_SOURCE);
+    cr_assert_eq(qemu_side_suspend(&bench.a, bench.image), 0, "%s", bench.a.error.message);
+    qemu_side_expect(&bench.a, "postmigrate", "suspended");
+    qemu_side_close(&bench.a);
+    bench.suspended_at = qemu_side_counter(&bench.a);
+    qemu_side_start(&bench.b, NULL);
+}
+
+static void end(void)
+{
+    qemu_side_end(&bench.b);
+    qemu_side_end(&bench.a);
+}
+
+/* ---- the moment when the guest runs, and the rest is not being read yet ---- */
+
+static void kill_guardian(void)
+{
+    char path[64], name[16] = "";
+    int pid = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    file = fopen(path, "r");
+    if (!file || fscanf(file, "%d", &pid) != 1)
+        _exit(3);
+    fclose(file);
+    snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+    file = fopen(path, "r");
+    if (!file || !fgets(name, sizeof(name), file) || strcmp(name, "guardian\n"))
+        _exit(4);
+    fclose(file);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
+static int resume_and_act(void *opaque, struct tern_error *error)
+{
+    int r = bench.of_vm.resume(opaque, error);
+
+    if (r)
+        return r;
+    if (bench.deed == DIE_WITH_GUARDIAN)
+        kill_guardian();
+    if (bench.deed != WATCH)
+        raise(SIGKILL);
+    qemu_side_await_counter(&bench.b, bench.suspended_at + 500);
+    cr_assert_geq(first_there(&bench.b, LATE), LATE_END, "what the guest does not touch is there already");
+    bench.done = true;
+    return 0;
+}
+
+static int run_resume(void)
+{
+    struct qemu_side *side = &bench.b;
+    struct tern_resume *session;
+
+    qemu_side_open(side, TERN_SIDE_DESTINATION);
+    bench.of_vm = side->description;
+    side->description.resume = resume_and_act;
+    cr_assert_eq(tern_resume_create(&side->description, bench.image, &side->options, &session, &side->error), 0, "%s",
+                 side->error.message);
+    side->code = tern_resume_run(session, &side->result, &side->error);
+    tern_resume_destroy(session);
+    return side->code;
+}
+
+static void die_resuming(enum deed deed)
+{
+    pid_t pid = fork();
+    int status;
+
+    cr_assert_geq(pid, 0);
+    if (pid) {
+        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "not killed: %x", (unsigned)status);
+        return;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    bench.deed = deed;
+    run_resume();
+    _exit(0);
+}
+
+/* ---- what there is in the end ---- */
+
+static bool is_lent(void)
+{
+    struct process process;
+    bool lent;
+
+    cr_assert_eq(process_open(bench.b.qemu.pid, &process, NULL), 0);
+    lent = lent_ram_stands(&process);
+    process_close(&process);
+    return lent;
+}
+
+static void await_all_there(void)
+{
+    uint64_t deadline_ns = clock_after_ms(WAIT_MS);
+
+    while (is_lent()) {
+        cr_assert(clock_left_ms(deadline_ns), "its memory is not all there");
+        poll(NULL, 0, 5);
+    }
+}
+
+/* A page of b's with the word, which the guest may have written since, replaced by a's. */
+static void compare_page(uint64_t at, const uint8_t *a, uint8_t *b)
+{
+    bool has_word = at == (HEARTBEAT & ~4095ull) || (at >= WRITTEN && at < WRITTEN_END);
+    uint32_t was, is;
+
+    if (has_word) {
+        memcpy(&was, a + HEARTBEAT % 4096, sizeof(was));
+        memcpy(&is, b + HEARTBEAT % 4096, sizeof(is));
+        cr_assert(is == was || is >= bench.suspended_at, "at %#lx there is %u, was %u", at, is, was);
+        memcpy(b + HEARTBEAT % 4096, &was, sizeof(was));
+    }
+    cr_assert_eq(memcmp(a, b, 4096), 0, "the guests differ in the page at %#lx", at);
+}
+
+static void expect_all_right(const char *name)
+{
+    uint8_t a[4096], b[4096];
+    int of_a = open_ram(&bench.a, O_RDONLY), of_b = open_ram(&bench.b, O_RDONLY);
+
+    qemu_side_expect_as_before(&bench.b, name);
+    qemu_side_await_counter(&bench.b, bench.suspended_at + 9000); /* once round */
+    json_object_put(qemu_do(&bench.b.qemu, "stop", NULL));
+    for (uint64_t at = 0; at < MEMORY; at += 4096) {
+        cr_assert_eq(pread(of_a, a, 4096, (off_t)at), 4096);
+        cr_assert_eq(pread(of_b, b, 4096, (off_t)at), 4096);
+        compare_page(at, a, b);
+    }
+    json_object_put(qemu_do(&bench.b.qemu, "cont", NULL));
+    close(of_a);
+    close(of_b);
+}
+
+static void expect_said(const char *command, const char *options, int status, const char *text)
+{
+    cr_assert_eq(qemu_side_tern(&bench.b, command, options), status, "tern %s %s", command, options);
+    cr_assert(qemu_side_said(&bench.b, command, text), "tern %s did not say '%s'", command, text);
+}
+
+/* ---- the tests ---- */
+
+Test(qemu_lazy, the_guest_runs_before_its_memory_is_read, .timeout = 90)
+{
+    start();
+    cr_assert_eq(run_resume(), 0, "%s", bench.b.error.message);
+    cr_assert(bench.done);
+    cr_assert_str_eq(bench.b.result.device, "lazy");
+    cr_assert_not(is_lent(), "QEMU was left a userfaultfd");
+    qemu_side_close(&bench.b);
+    expect_all_right("resumed");
+    end();
+}
+
+Test(qemu_lazy, the_command_runs_it_and_says_when_all_is_there, .timeout = 90)
+{
+    char from[160];
+
+    start();
+    snprintf(from, sizeof(from), "--from %s", bench.image);
+    expect_said("resume", from, 0, "the guest runs here, resumed from /");
+    cr_assert(qemu_side_said(&bench.b, "resume", "all of its memory is here, in "));
+    expect_all_right("resumed");
+    qemu_side_end(&bench.b);
+    qemu_side_start(&bench.b, NULL);
+    snprintf(from, sizeof(from), "--eager --json --from %s", bench.image);
+    expect_said("resume", from, 0, "\"device\":\"eager\"");
+    expect_all_right("eagerly");
+    end();
+}
+
+Test(qemu_lazy, a_damaged_part_stops_the_guest_and_is_named, .timeout = 90)
+{
+    struct tern_image image = {.struct_bytes = sizeof(image)};
+    struct tern_error error = {0};
+    uint8_t byte;
+    int fd;
+
+    start();
+    cr_assert_eq(tern_image_read(bench.image, &image, &error), 0, "%s", error.message);
+    fd = open(bench.image, O_RDWR | O_CLOEXEC);
+    cr_assert_eq(pread(fd, &byte, 1, (off_t)(image.sections[1].offset_bytes + DAMAGED + 12345)), 1);
+    byte ^= 4;
+    cr_assert_eq(pwrite(fd, &byte, 1, (off_t)(image.sections[1].offset_bytes + DAMAGED + 12345)), 1);
+    close(fd);
+    cr_assert_eq(run_resume(), -EILSEQ, "%s", bench.b.error.message);
+    cr_assert(bench.done, "the guest did not run");
+    cr_assert(strstr(bench.b.error.message, "section 'ram' of the image is damaged"), "%s", bench.b.error.message);
+    cr_assert(strstr(bench.b.error.message, "at 0x3200000"), "%s", bench.b.error.message);
+    qemu_side_expect(&bench.b, "paused", "damaged");
+    cr_assert_geq(first_there(&bench.b, DAMAGED), DAMAGED + DAMAGED_GROUP, "a part of what is damaged is there");
+    qemu_side_close(&bench.b);
+    qemu_side_expect_settings(&bench.b, "damaged");
+    expect_said("status", "", 0, "paused\nwaiting      for memory that was not read from its image");
+    expect_said("cont", "", 1, "cannot continue: not all of the guest's memory was read");
+    qemu_side_expect(&bench.b, "paused", "damaged");
+    end();
+}
+
+Test(qemu_lazy, tern_killed_costs_the_guest_nothing, .timeout = 90)
+{
+    start();
+    die_resuming(DIE);
+    await_all_there();
+    expect_all_right("killed");
+    end();
+}
+
+Test(qemu_lazy, killed_with_its_guardian_the_guest_waits_and_reads_no_zeros, .timeout = 90)
+{
+    struct tern_error error = {0};
+    struct json_object *arguments;
+    char text[192];
+
+    start();
+    die_resuming(DIE_WITH_GUARDIAN);
+    cr_assert(is_lent());
+    expect_said("status", "", 0, "for memory that was not read from its image");
+    snprintf(text, sizeof(text), "--to %s", bench.image);
+    expect_said("suspend", text, 1, "a part of the guest's memory has not been read from its image");
+    snprintf(text, sizeof(text), "{\"val\": %llu, \"size\": 4096, \"filename\": \"%s/pmem\"}", LATE,
+             bench.b.qemu.folder);
+    arguments = json_tokener_parse(text);
+    cr_assert_eq(qmp_command(bench.b.qemu.qmp, "pmemsave", arguments, 1000, NULL, &error), -ETIMEDOUT,
+                 "what is missing was read: %s", error.message);
+    cr_assert_geq(first_there(&bench.b, LATE), LATE_END, "something was put where nothing had been read");
+    end();
+}
+
+/* As a QEMU under its own user's name is, where the kernel keeps userfaultfd for the privileged. */
+Test(qemu_lazy, a_qemu_that_may_not_is_resumed_eagerly_and_it_is_said, .timeout = 90)
+{
+    FILE *setting = fopen("/proc/sys/vm/unprivileged_userfaultfd", "r");
+    int allowed = 1;
+    char from[160];
+
+    if (!setting || fscanf(setting, "%d", &allowed) != 1 || allowed)
+        cr_skip_test("this kernel lets everybody have a userfaultfd");
+    fclose(setting);
+    start();
+    qemu_side_end(&bench.b);
+    qemu_start(&bench.b.qemu, "-machine q35,memory-backend=ram -m 64M -object "
+                              "memory-backend-file,id=ram,size=64M,share=on,mem-path=@/ram "
+                              "-qmp unix:@/tern,server=on,wait=off -incoming defer -runas nobody");
+    snprintf(bench.b.socket, sizeof(bench.b.socket), "%s/tern", bench.b.qemu.folder);
+    snprintf(from, sizeof(from), "--from %s", bench.image);
+    expect_said("resume", from, 0, "warning: all memory is read before the guest runs: cannot watch the memory of ");
+    cr_assert(qemu_side_said(&bench.b, "resume", "it may not make a userfaultfd"));
+    qemu_side_await_counter(&bench.b, bench.suspended_at + 100);
+    end();
+}

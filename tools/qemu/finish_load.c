@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* It is a lazy resume once more, of a guest whose state was loaded and which runs, or will never run. */
+#include "tools/qemu/finish_load.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tools/qemu/qemu_vm.h"
+#include "transport/error.h"
+
+#define STOP_MS 10000
+#define KILL_MS 5000
+
+struct finish {
+    const struct lent_ram *lent;
+    const char *qmp_path;
+    struct process process;
+    int uffd;
+    bool stopped;
+};
+
+void qemu_stop_for_good(struct qmp *qmp, const struct process *process)
+{
+    struct pollfd p = {.fd = process->pidfd, .events = POLLIN};
+
+    if (qmp && !qmp_command(qmp, "stop", NULL, STOP_MS, NULL, NULL))
+        return;
+    syscall(SYS_pidfd_send_signal, p.fd, SIGKILL, NULL, 0);
+    poll(&p, 1, KILL_MS);
+}
+
+static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struct tern_error *error)
+{
+    struct finish *finish = opaque;
+
+    if (!on)
+        return lent_ram_end(&finish->process, finish->lent, finish->uffd, error);
+    memory->uffd = finish->uffd;
+    memory->begun = true;
+    for (uint32_t i = 0; i < finish->lent->n_regions; i++)
+        memory->addresses[i] = finish->lent->regions[i].address;
+    return 0;
+}
+
+static int on_pause(void *opaque, struct tern_error *error)
+{
+    struct finish *finish = opaque;
+    struct qmp *qmp = NULL;
+
+    finish->stopped = true;
+    qmp_connect(finish->qmp_path, STOP_MS, &qmp, error);
+    qemu_stop_for_good(qmp, &finish->process);
+    qmp_close(qmp);
+    return 0;
+}
+
+static int on_load(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error)
+{
+    (void)opaque;
+    (void)buffer;
+    (void)length_bytes;
+    (void)error;
+    return 0;
+}
+
+static int on_resume(void *opaque, struct tern_error *error)
+{
+    (void)opaque;
+    (void)error;
+    return 0;
+}
+
+static int run(struct finish *finish, int image_fd, struct tern_error *error)
+{
+    struct tern_region regions[RAM_PARTS_MAX] = {0};
+    struct tern_result result = {.struct_bytes = sizeof(result)};
+    struct tern_vm vm = {.struct_bytes = sizeof(vm),
+                         .opaque = finish,
+                         .kind = QEMU_VM_KIND,
+                         .regions = regions,
+                         .n_regions = finish->lent->n_regions,
+                         .pause = on_pause,
+                         .resume = on_resume,
+                         .load_state = on_load,
+                         .lend_memory = on_lend};
+    struct tern_options options;
+    struct tern_resume *session;
+    char path[64];
+    int r;
+
+    for (uint32_t i = 0; i < vm.n_regions; i++) {
+        memcpy(regions[i].name, finish->lent->regions[i].name, sizeof(regions[i].name));
+        regions[i].guest_address = finish->lent->regions[i].guest_address;
+        regions[i].length_bytes = finish->lent->regions[i].length_bytes;
+        regions[i].page_bytes = finish->lent->regions[i].page_bytes;
+        regions[i].base = (void *)(uintptr_t)finish->lent->regions[i].address; /* of QEMU's: never touched here */
+        regions[i].file_fd = -1;
+    }
+    tern_options_init(&options);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", image_fd); /* the same file, whatever has its name by now */
+    r = tern_resume_create(&vm, path, &options, &session, error);
+    if (!r) {
+        r = tern_resume_run(session, &result, error);
+        tern_resume_destroy(session);
+    }
+    if (r && !finish->stopped)
+        on_pause(finish, NULL);
+    return r;
+}
+
+int finish_load(const struct lent_ram *lent, const char *qmp_path, int image_fd, int uffd, struct tern_error *error)
+{
+    struct finish finish = {.lent = lent, .qmp_path = qmp_path, .uffd = uffd};
+    int r = process_open(lent->pid, &finish.process, error);
+
+    if (r)
+        return r;
+    r = run(&finish, image_fd, error);
+    process_close(&finish.process);
+    return r;
+}
