@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "tests/common/qemu_side.h"
-#include "tools/qemu/lent_ram.h"
+#include "tools/qemu/finish_load.h"
 #include "transport/clock.h"
 
 #define MIB     (1ull << 20)
@@ -25,18 +25,20 @@
 /* The guest writes the first word of each page of 2 to 34 MiB, and its counter; what is in LATE it never touches. */
 #define WRITTEN       (2 * MIB)
 #define WRITTEN_END   (34 * MIB)
+#define ROUND         (uint32_t)((WRITTEN_END - WRITTEN) / 4096)
 #define HEARTBEAT     0x180000ull
 #define LATE          (40 * MIB)
 #define LATE_END      (56 * MIB)
 #define DAMAGED       (50 * MIB)
 #define DAMAGED_GROUP (2 * MIB)
 
-enum deed { WATCH, DIE, DIE_WITH_GUARDIAN };
+enum deed { WATCH, MEET_DAMAGE, DIE_BEFORE_LOAD, DIE_BEFORE_RUN, DIE_IN_THE_END, DIE, DIE_WITH_GUARDIAN };
 
 struct bench {
     struct qemu_side a, b;
     char image[128];
     uint32_t suspended_at; /* the counter */
+    uint32_t stops_at;     /* likewise, if what comes then is damaged */
     struct tern_vm of_vm;  /* of b, whose resume is wrapped */
     enum deed deed;
     bool done;
@@ -81,11 +83,11 @@ static uint64_t first_there(const struct qemu_side *side, uint64_t from)
 }
 
 /* a's guest is in the image, and stands still as it was. */
-static void start(void)
+static void start(uint32_t counter)
 {
     qemu_side_start(&bench.a, QEMU_WRITER);
     snprintf(bench.image, sizeof(bench.image), "%s/image", bench.a.qemu.folder);
-    qemu_side_await_counter(&bench.a, 100);
+    qemu_side_await_counter(&bench.a, counter);
     fill_late(&bench.a);
     qemu_side_open(&bench.a, TERN_SIDE_SOURCE);
     cr_assert_eq(qemu_side_suspend(&bench.a, bench.image), 0, "%s", bench.a.error.message);
@@ -123,17 +125,34 @@ static void kill_guardian(void)
     waitpid(pid, NULL, 0);
 }
 
+static int act_and_load(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error)
+{
+    if (bench.deed == DIE_BEFORE_LOAD)
+        raise(SIGKILL);
+    return bench.of_vm.load_state(opaque, buffer, length_bytes, error);
+}
+
+static int act_and_lend(void *opaque, bool on, struct tern_lent_memory *lent, struct tern_error *error)
+{
+    if (!on && bench.deed == DIE_IN_THE_END)
+        raise(SIGKILL);
+    return bench.of_vm.lend_memory(opaque, on, lent, error);
+}
+
 static int resume_and_act(void *opaque, struct tern_error *error)
 {
-    int r = bench.of_vm.resume(opaque, error);
+    int r;
 
+    if (bench.deed == DIE_BEFORE_RUN)
+        raise(SIGKILL);
+    r = bench.of_vm.resume(opaque, error);
     if (r)
         return r;
     if (bench.deed == DIE_WITH_GUARDIAN)
         kill_guardian();
-    if (bench.deed != WATCH)
+    if (bench.deed >= DIE)
         raise(SIGKILL);
-    qemu_side_await_counter(&bench.b, bench.suspended_at + 500);
+    qemu_side_await_counter(&bench.b, bench.deed == MEET_DAMAGE ? bench.stops_at : bench.suspended_at + 500);
     cr_assert_geq(first_there(&bench.b, LATE), LATE_END, "what the guest does not touch is there already");
     bench.done = true;
     return 0;
@@ -146,7 +165,9 @@ static int run_resume(void)
 
     qemu_side_open(side, TERN_SIDE_DESTINATION);
     bench.of_vm = side->description;
+    side->description.load_state = act_and_load;
     side->description.resume = resume_and_act;
+    side->description.lend_memory = act_and_lend;
     cr_assert_eq(tern_resume_create(&side->description, bench.image, &side->options, &session, &side->error), 0, "%s",
                  side->error.message);
     side->code = tern_resume_run(session, &side->result, &side->error);
@@ -215,7 +236,7 @@ static void expect_all_right(const char *name)
     int of_a = open_ram(&bench.a, O_RDONLY), of_b = open_ram(&bench.b, O_RDONLY);
 
     qemu_side_expect_as_before(&bench.b, name);
-    qemu_side_await_counter(&bench.b, bench.suspended_at + 9000); /* once round */
+    qemu_side_await_counter(&bench.b, bench.suspended_at + ROUND + 1);
     json_object_put(qemu_do(&bench.b.qemu, "stop", NULL));
     for (uint64_t at = 0; at < MEMORY; at += 4096) {
         cr_assert_eq(pread(of_a, a, 4096, (off_t)at), 4096);
@@ -237,7 +258,7 @@ static void expect_said(const char *command, const char *options, int status, co
 
 Test(qemu_lazy, the_guest_runs_before_its_memory_is_read, .timeout = 90)
 {
-    start();
+    start(100);
     cr_assert_eq(run_resume(), 0, "%s", bench.b.error.message);
     cr_assert(bench.done);
     cr_assert_str_eq(bench.b.result.device, "lazy");
@@ -251,7 +272,7 @@ Test(qemu_lazy, the_command_runs_it_and_says_when_all_is_there, .timeout = 90)
 {
     char from[160];
 
-    start();
+    start(100);
     snprintf(from, sizeof(from), "--from %s", bench.image);
     expect_said("resume", from, 0, "the guest runs here, resumed from /");
     cr_assert(qemu_side_said(&bench.b, "resume", "all of its memory is here, in "));
@@ -264,24 +285,34 @@ Test(qemu_lazy, the_command_runs_it_and_says_when_all_is_there, .timeout = 90)
     end();
 }
 
-Test(qemu_lazy, a_damaged_part_stops_the_guest_and_is_named, .timeout = 90)
+static void damage(uint64_t at)
 {
     struct tern_image image = {.struct_bytes = sizeof(image)};
     struct tern_error error = {0};
     uint8_t byte;
-    int fd;
+    int fd = open(bench.image, O_RDWR | O_CLOEXEC);
 
-    start();
     cr_assert_eq(tern_image_read(bench.image, &image, &error), 0, "%s", error.message);
-    fd = open(bench.image, O_RDWR | O_CLOEXEC);
-    cr_assert_eq(pread(fd, &byte, 1, (off_t)(image.sections[1].offset_bytes + DAMAGED + 12345)), 1);
+    at += image.sections[1].offset_bytes;
+    cr_assert_eq(pread(fd, &byte, 1, (off_t)at), 1);
     byte ^= 4;
-    cr_assert_eq(pwrite(fd, &byte, 1, (off_t)(image.sections[1].offset_bytes + DAMAGED + 12345)), 1);
+    cr_assert_eq(pwrite(fd, &byte, 1, (off_t)at), 1);
     close(fd);
+}
+
+static void expect_damage_named(const char *where)
+{
     cr_assert_eq(run_resume(), -EILSEQ, "%s", bench.b.error.message);
     cr_assert(bench.done, "the guest did not run");
     cr_assert(strstr(bench.b.error.message, "section 'ram' of the image is damaged"), "%s", bench.b.error.message);
-    cr_assert(strstr(bench.b.error.message, "at 0x3200000"), "%s", bench.b.error.message);
+    cr_assert(strstr(bench.b.error.message, where), "%s", bench.b.error.message);
+}
+
+Test(qemu_lazy, a_damaged_part_stops_the_guest_and_is_named, .timeout = 90)
+{
+    start(100);
+    damage(DAMAGED + 12345);
+    expect_damage_named("at 0x3200000");
     qemu_side_expect(&bench.b, "paused", "damaged");
     cr_assert_geq(first_there(&bench.b, DAMAGED), DAMAGED + DAMAGED_GROUP, "a part of what is damaged is there");
     qemu_side_close(&bench.b);
@@ -292,13 +323,80 @@ Test(qemu_lazy, a_damaged_part_stops_the_guest_and_is_named, .timeout = 90)
     end();
 }
 
+/* A CPU that waits for what cannot come does not stop: then QEMU is ended. */
+Test(qemu_lazy, a_guest_that_meets_the_damage_goes_no_further, .timeout = 90)
+{
+    uint64_t group;
+    char where[32];
+
+    start(ROUND);
+    group = WRITTEN + (bench.suspended_at % ROUND * 4096ull + 5 * MIB) / DAMAGED_GROUP * DAMAGED_GROUP;
+    group = group < WRITTEN_END ? group : group - (WRITTEN_END - WRITTEN);
+    bench.stops_at =
+        bench.suspended_at + (uint32_t)((group - WRITTEN) / 4096 + ROUND - bench.suspended_at % ROUND) % ROUND;
+    damage(group + 4096 + 8);
+    bench.deed = MEET_DAMAGE;
+    snprintf(where, sizeof(where), "at %#lx", group);
+    expect_damage_named(where);
+    cr_assert_eq(qemu_side_counter(&bench.b), bench.stops_at, "the guest went on");
+    cr_assert_geq(first_there(&bench.b, group), group + DAMAGED_GROUP, "a part of what is damaged is there");
+    end();
+}
+
+Test(qemu_lazy, tern_killed_before_the_guest_runs_can_be_followed_by_another, .timeout = 90)
+{
+    char from[160];
+
+    start(100);
+    snprintf(from, sizeof(from), "--from %s", bench.image);
+    die_resuming(DIE_BEFORE_LOAD);
+    await_all_there();
+    qemu_side_expect(&bench.b, "inmigrate", "killed before it was loaded");
+    qemu_side_expect_settings(&bench.b, "killed before it was loaded");
+    die_resuming(DIE_BEFORE_RUN);
+    await_all_there();
+    qemu_side_expect(&bench.b, "paused", "killed before it ran");
+    qemu_side_expect_settings(&bench.b, "killed before it ran");
+    expect_said("resume", from, 1, "does not wait for a migration");
+    cr_assert_eq(qemu_side_tern(&bench.b, "resolve", "--owner here"), 0);
+    expect_all_right("resolved");
+    end();
+}
+
 Test(qemu_lazy, tern_killed_costs_the_guest_nothing, .timeout = 90)
 {
-    start();
+    start(100);
     die_resuming(DIE);
     await_all_there();
     expect_all_right("killed");
+    qemu_side_end(&bench.b);
+    qemu_side_start(&bench.b, NULL);
+    die_resuming(DIE_IN_THE_END);
+    await_all_there();
+    expect_all_right("killed in the end");
     end();
+}
+
+/* The guardian does, where tern was killed in the middle of it. */
+Test(qemu_lazy, ending_it_twice_is_harmless, .timeout = 60)
+{
+    const struct guest_ram *ram;
+    struct tern_error error = {0};
+    struct lent_ram lent;
+    int uffd;
+
+    qemu_side_start(&bench.b, NULL);
+    qemu_side_open(&bench.b, TERN_SIDE_DESTINATION);
+    ram = qemu_vm_ram(bench.b.vm);
+    cr_assert_eq(lent_ram_begin(ram, &lent, &uffd, &error), 0, "%s", error.message);
+    cr_assert(is_lent());
+    cr_assert_eq(lent_ram_end(&ram->process, &lent, uffd, &error), 0, "%s", error.message);
+    cr_assert_not(is_lent());
+    lent.all_there = true;
+    cr_assert_eq(finish_load(&lent, &ram->process, bench.b.socket, -1, uffd, &error), 0, "%s", error.message);
+    close(uffd);
+    qemu_side_expect(&bench.b, "inmigrate", "lent and not");
+    qemu_side_end(&bench.b);
 }
 
 Test(qemu_lazy, killed_with_its_guardian_the_guest_waits_and_reads_no_zeros, .timeout = 90)
@@ -307,7 +405,7 @@ Test(qemu_lazy, killed_with_its_guardian_the_guest_waits_and_reads_no_zeros, .ti
     struct json_object *arguments;
     char text[192];
 
-    start();
+    start(100);
     die_resuming(DIE_WITH_GUARDIAN);
     cr_assert(is_lent());
     expect_said("status", "", 0, "for memory that was not read from its image");
@@ -332,7 +430,7 @@ Test(qemu_lazy, a_qemu_that_may_not_is_resumed_eagerly_and_it_is_said, .timeout 
     if (!setting || fscanf(setting, "%d", &allowed) != 1 || allowed)
         cr_skip_test("this kernel lets everybody have a userfaultfd");
     fclose(setting);
-    start();
+    start(100);
     qemu_side_end(&bench.b);
     qemu_start(&bench.b.qemu, "-machine q35,memory-backend=ram -m 64M -object "
                               "memory-backend-file,id=ram,size=64M,share=on,mem-path=@/ram "

@@ -18,7 +18,7 @@
 struct finish {
     const struct lent_ram *lent;
     const char *qmp_path;
-    struct process process;
+    const struct process *process;
     int uffd;
     bool stopped;
 };
@@ -38,7 +38,7 @@ static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struc
     struct finish *finish = opaque;
 
     if (!on)
-        return lent_ram_end(&finish->process, finish->lent, finish->uffd, error);
+        return lent_ram_end(finish->process, finish->lent, finish->uffd, error);
     memory->uffd = finish->uffd;
     memory->begun = true;
     for (uint32_t i = 0; i < finish->lent->n_regions; i++)
@@ -53,7 +53,7 @@ static int on_pause(void *opaque, struct tern_error *error)
 
     finish->stopped = true;
     qmp_connect(finish->qmp_path, STOP_MS, &qmp, error);
-    qemu_stop_for_good(qmp, &finish->process);
+    qemu_stop_for_good(qmp, finish->process);
     qmp_close(qmp);
     return 0;
 }
@@ -112,14 +112,10 @@ static int run(struct finish *finish, int image_fd, struct tern_error *error)
     return r;
 }
 
-int finish_load(const struct lent_ram *lent, const char *qmp_path, int image_fd, int uffd, struct tern_error *error)
+int finish_load(const struct lent_ram *lent, const struct process *process, const char *qmp_path, int image_fd,
+                int uffd, struct tern_error *error)
 {
-    struct finish finish = {.lent = lent, .qmp_path = qmp_path, .uffd = uffd};
-    int r = process_open(lent->pid, &finish.process, error);
+    struct finish finish = {.lent = lent, .process = process, .qmp_path = qmp_path, .uffd = uffd};
 
-    if (r)
-        return r;
-    r = run(&finish, image_fd, error);
-    process_close(&finish.process);
-    return r;
+    return lent->all_there ? lent_ram_end(process, lent, uffd, error) : run(&finish, image_fd, error);
 }

@@ -54,8 +54,9 @@ struct charge {
     struct order_head head;
     struct json_object *settings; /* owned */
     bool lends;
-    struct lent_ram lent;
-    int image_fd, uffd; /* owned while it lends */
+    struct lent_ram lent; /* while it lends; as are these, which are owned */
+    struct process process;
+    int image_fd, uffd;
 };
 
 /* All that is tern's is let go of; only what is needed stays. */
@@ -90,18 +91,30 @@ static void take_duty(struct charge *charge, const char *packet, size_t length)
     charge->settings = settings;
 }
 
-static void take_lent(struct charge *charge, const char *packet, size_t length, const int fds[2])
+static void drop_lent(struct charge *charge)
 {
-    if (charge->lends) {
-        close(charge->image_fd);
-        close(charge->uffd);
-    }
-    charge->lends = length == sizeof(charge->head) + sizeof(charge->lent) && fds[0] >= 0;
     if (!charge->lends)
         return;
+    process_close(&charge->process);
+    close(charge->image_fd);
+    close(charge->uffd);
+    charge->lends = false;
+}
+
+/* QEMU is there, as tern is just speaking with it: later its number might be another's. */
+static int take_lent(struct charge *charge, const char *packet, size_t length, const int fds[2])
+{
+    int r;
+
+    drop_lent(charge);
+    if (length != sizeof(charge->head) + sizeof(charge->lent) || fds[0] < 0)
+        return 0;
     memcpy(&charge->lent, packet + sizeof(charge->head), sizeof(charge->lent));
     charge->image_fd = fds[0];
     charge->uffd = fds[1];
+    r = process_open(charge->lent.pid, &charge->process, NULL);
+    charge->lends = !r;
+    return r;
 }
 
 static void take_order(struct charge *charge, const char *packet, size_t length, const int fds[2])
@@ -112,10 +125,10 @@ static void take_order(struct charge *charge, const char *packet, size_t length,
     if (length < sizeof(head))
         return;
     memcpy(&head, packet, sizeof(head));
-    if (head.duty == LENDS)
-        take_lent(charge, packet, length, fds);
-    else
+    if (head.duty != LENDS)
         take_duty(charge, packet, length);
+    else if (take_lent(charge, packet, length, fds))
+        return;
     send(GUARDIAN_FD, &acknowledged, 1, MSG_NOSIGNAL);
 }
 
@@ -150,7 +163,7 @@ static void read_on(const struct charge *charge)
 
     syslog(LOG_DAEMON | LOG_WARNING, "tern was killed; QEMU at %s: its guardian reads the rest of the guest's image",
            charge->qmp_path);
-    if (finish_load(&charge->lent, charge->qmp_path, charge->image_fd, charge->uffd, &error))
+    if (finish_load(&charge->lent, &charge->process, charge->qmp_path, charge->image_fd, charge->uffd, &error))
         syslog(LOG_DAEMON | LOG_ERR, "QEMU at %s: its guest is stopped for good: %s", charge->qmp_path, error.message);
     else
         syslog(LOG_DAEMON | LOG_WARNING, "QEMU at %s: all of its guest's memory is there", charge->qmp_path);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -76,6 +77,24 @@ int lent_ram_empty(const struct guest_ram *ram, struct tern_error *error)
     return 0;
 }
 
+static bool is_userfaultfd(int folder, const char *name)
+{
+    static const char kind[] = "anon_inode:[userfaultfd]";
+    char target[sizeof(kind)];
+    ssize_t n = readlinkat(folder, name, target, sizeof(target));
+
+    return n == sizeof(kind) - 1 && !memcmp(target, kind, (size_t)n);
+}
+
+/* QEMU may have given the number to another file since: that one is left alone. */
+static bool has_theirs(const struct process *process, int theirs)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "fd/%d", theirs);
+    return is_userfaultfd(process->folder, name);
+}
+
 int lent_ram_end(const struct process *process, const struct lent_ram *lent, int uffd, struct tern_error *error)
 {
     int r = -ETIMEDOUT;
@@ -85,15 +104,19 @@ int lent_ram_end(const struct process *process, const struct lent_ram *lent, int
 
         ioctl(uffd, UFFDIO_UNREGISTER, &range); /* wakes whoever waits */
     }
+    if (!has_theirs(process, lent->theirs))
+        return 0;
     for (int i = 0; i < CLOSE_TRIES && r == -ETIMEDOUT; i++)
         r = inject_close(process, lent->theirs, error);
+    if (r)
+        error_prefix(error,
+                     "all is there, but QEMU has kept a userfaultfd, and tern will think that a part is missing");
     return r;
 }
 
 /* QEMU itself has one only while it migrates. */
 bool lent_ram_stands(const struct process *process)
 {
-    static const char name[] = "anon_inode:[userfaultfd]";
     int folder = openat(process->folder, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *list = folder < 0 ? NULL : fdopendir(folder);
     struct dirent *entry;
@@ -101,12 +124,8 @@ bool lent_ram_stands(const struct process *process)
 
     if (!list && folder >= 0)
         close(folder);
-    while (list && !found && (entry = readdir(list))) {
-        char target[sizeof(name)];
-        ssize_t n = readlinkat(dirfd(list), entry->d_name, target, sizeof(target));
-
-        found = n == sizeof(name) - 1 && !memcmp(target, name, (size_t)n);
-    }
+    while (list && !found && (entry = readdir(list)))
+        found = is_userfaultfd(dirfd(list), entry->d_name);
     if (list)
         closedir(list);
     return found;

@@ -271,16 +271,28 @@ static int begin_lending(struct qemu_vm *vm, struct tern_lent_memory *memory, st
     return 0;
 }
 
+/* Ended in the middle, the guardian goes on from there. */
+static int end_lending(struct qemu_vm *vm, const struct tern_lent_memory *memory, struct tern_error *error)
+{
+    int r;
+
+    vm->lent.all_there = true;
+    guardian_lend(vm->guardian, &vm->lent, memory->image_fd, vm->uffd, NULL);
+    r = lent_ram_end(&vm->ram->process, &vm->lent, vm->uffd, error);
+    guardian_lend(vm->guardian, NULL, -1, -1, NULL);
+    close_uffd(vm);
+    return r;
+}
+
 static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struct tern_error *error)
 {
     struct qemu_vm *vm = opaque;
-    int r = on ? check_lendable(vm, error) : lent_ram_end(&vm->ram->process, &vm->lent, vm->uffd, error);
+    int r;
 
     if (!on)
-        close_uffd(vm);
-    if (!on)
-        guardian_lend(vm->guardian, NULL, -1, -1, NULL);
-    return r || !on ? r : begin_lending(vm, memory, error);
+        return end_lending(vm, memory, error);
+    r = check_lendable(vm, error);
+    return r ? r : begin_lending(vm, memory, error);
 }
 
 /* The profile is the machine's type: QEMU itself compares all else of it, but only when the guest has stopped. */

@@ -54,7 +54,8 @@ int qemu_refuse(const struct qemu_facts *facts, const struct ram_layout *layout,
 int qemu_refuse_discards(const struct qemu_facts *facts, const char *unseen, struct tern_error *error);
 
 /* qemu_refuse_lending: what keeps the guest's memory from being read while it runs (lent_ram.h): somebody else than the
- * QEMU process touches it, or it is known by heart to be zero where it was given back. errors -ENOTSUP */
+ * QEMU process touches it; or a guest that knows its free pages to be zeros gives them back: read again they would not
+ * be. errors -ENOTSUP */
 int qemu_refuse_lending(const struct qemu_facts *facts, struct tern_error *error);
 
 #endif
