@@ -50,8 +50,9 @@ static const struct command commands[CLI_COMMANDS] = {
          cmd_suspend},
     [CLI_RESUME] =
         {"resume", "--qmp SOCK --from FILE [options]", "let a QEMU run a guest that was suspended",
-         "Start that QEMU as the suspended one, with -incoming defer and RAM of its own. All memory is read\n"
-         "before the guest runs. For the reference VMM: 'tern vm resume'.\n",
+         "Start that QEMU as the suspended one, with -incoming defer and RAM of its own. The guest runs at once, and\n"
+         "what it touches is read as it does; this command ends when all is read: do not change or move FILE before.\n"
+         "For the reference VMM: 'tern vm resume'.\n",
          cmd_resume},
     [CLI_IMAGE] = {"image", "FILE [--json]", "say what is in an image, and check all of it",
                    "Exit status: 0 it is whole; 1 it is not, and which section is damaged.\n", cmd_image},

@@ -91,7 +91,7 @@ static const struct option_spec specs[] = {
      AT(eager),
      .commands = RESUMES,
      .group = "Options",
-     .help = "read and check all memory before the guest runs, instead of while it does (of a QEMU always so)"},
+     .help = "read and check all memory before the guest runs, instead of while it does"},
     {.name = "image",
      .argument = "FILE",
      .kind = OPTION_TEXT,
