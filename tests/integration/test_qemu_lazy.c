@@ -420,6 +420,17 @@ Test(qemu_lazy, killed_with_its_guardian_the_guest_waits_and_reads_no_zeros, .ti
     end();
 }
 
+Test(qemu_lazy, huge_pages_are_not_lent, .timeout = 10)
+{
+    struct guest_ram ram = {.n_regions = 1, .regions = {{.name = "ram0", .page_bytes = 2 * MIB}}};
+    struct tern_error error = {0};
+    struct lent_ram lent;
+    int uffd;
+
+    cr_assert_eq(lent_ram_begin(&ram, &lent, &uffd, &error), -EOPNOTSUPP);
+    cr_assert_str_eq(error.message, "the guest's RAM 'ram0' is in huge pages");
+}
+
 /* As a QEMU under its own user's name is, where the kernel keeps userfaultfd for the privileged. */
 Test(qemu_lazy, a_qemu_that_may_not_is_resumed_eagerly_and_it_is_said, .timeout = 90)
 {

@@ -155,6 +155,26 @@ Test(refuse, a_balloon_whose_discards_are_not_seen, .timeout = 10)
     cr_assert(strstr(error.hint, "--transport tcp"), "%s", error.hint);
 }
 
+/* Of a QEMU that waits for its guest, too. */
+Test(refuse, memory_that_is_not_to_be_read_while_the_guest_runs, .timeout = 10)
+{
+    struct qemu_facts facts = good();
+
+    strcpy(facts.run_state, "inmigrate");
+    facts.direct_disk = (struct qemu_disk){"vd0", "f0", "file"};
+    cr_assert_eq(qemu_refuse_lending(&facts, &error), 0, "%s", error.message);
+    facts.devices[0] = (struct qemu_device){"bal0", "virtio-balloon-pci", true};
+    cr_assert_eq(qemu_refuse_lending(&facts, &error), -ENOTSUP);
+    cr_assert(strstr(error.message, "device 'bal0' reports free pages"), "%s", error.message);
+    facts.devices[0] = (struct qemu_device){"fs0", "vhost-user-fs-pci", false};
+    cr_assert_eq(qemu_refuse_lending(&facts, &error), -ENOTSUP);
+    cr_assert(strstr(error.message, "device 'fs0' (vhost-user-fs-pci)"), "%s", error.message);
+    facts = good();
+    facts.dma_disk = (struct qemu_disk){"vd1", "f1", "nvme"};
+    cr_assert_eq(qemu_refuse_lending(&facts, &error), -ENOTSUP);
+    cr_assert(strstr(error.message, "disk 'vd1' (node 'f1', nvme)"), "%s", error.message);
+}
+
 /* ---- the facts ---- */
 
 /* A -drive with cache=none; a -blockdev whose file alone is direct, under two more nodes; an empty drive; a medium of

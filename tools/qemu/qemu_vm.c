@@ -11,6 +11,7 @@
 #include "tools/qemu/discard_watch.h"
 #include "tools/qemu/doubt.h"
 #include "tools/qemu/finish_load.h"
+#include "tools/qemu/lending.h"
 #include "tools/qemu/lent_ram.h"
 #include "tools/qemu/migration_status.h"
 #include "tools/qemu/refuse.h"
@@ -34,8 +35,7 @@ struct qemu_vm {
     struct announce announce;             /* as the destination's QEMU is set */
     bool loads;                           /* it may have a guest in it */
     bool is_lost;                         /* and that has run, and cannot any more */
-    struct lent_ram lent;                 /* while uffd >= 0 */
-    int uffd;
+    struct lending *lending;              /* while its memory is read (destination) */
     atomic_bool runs;
     char machine[MACHINE_BYTES]; /* its type, like pc-q35-7.2-machine */
     struct tern_vm description;
@@ -225,74 +225,16 @@ static int on_pause_destination(void *opaque, struct tern_error *error)
     return 0;
 }
 
-/* ---- lending its memory ---- */
-
-/* What touches the guest's memory past QEMU's page tables would find zeros, or is not to be emptied. */
-static int check_lendable(struct qemu_vm *vm, struct tern_error *error)
-{
-    struct qemu_facts *facts = calloc(1, sizeof(*facts));
-    int r;
-
-    if (!facts)
-        return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
-    r = qemu_facts_read(vm->qmp, facts, error);
-    if (!r)
-        r = qemu_refuse_lending(facts, error);
-    free(facts);
-    return r;
-}
-
-static void close_uffd(struct qemu_vm *vm)
-{
-    if (vm->uffd >= 0)
-        close(vm->uffd);
-    vm->uffd = -1;
-}
-
-/* The guardian knows of it before the first page is missing. */
-static int begin_lending(struct qemu_vm *vm, struct tern_lent_memory *memory, struct tern_error *error)
-{
-    int r = lent_ram_begin(vm->ram, &vm->lent, &vm->uffd, error);
-
-    if (r)
-        return r;
-    r = guardian_lend(vm->guardian, &vm->lent, memory->image_fd, vm->uffd, error);
-    if (!r)
-        r = lent_ram_empty(vm->ram, error);
-    if (r) {
-        guardian_lend(vm->guardian, NULL, -1, -1, NULL);
-        lent_ram_end(&vm->ram->process, &vm->lent, vm->uffd, NULL);
-        close_uffd(vm);
-        return r;
-    }
-    memory->uffd = vm->uffd;
-    for (uint32_t i = 0; i < vm->lent.n_regions; i++)
-        memory->addresses[i] = vm->lent.regions[i].address;
-    return 0;
-}
-
-/* Ended in the middle, the guardian goes on from there. */
-static int end_lending(struct qemu_vm *vm, const struct tern_lent_memory *memory, struct tern_error *error)
-{
-    int r;
-
-    vm->lent.all_there = true;
-    guardian_lend(vm->guardian, &vm->lent, memory->image_fd, vm->uffd, NULL);
-    r = lent_ram_end(&vm->ram->process, &vm->lent, vm->uffd, error);
-    guardian_lend(vm->guardian, NULL, -1, -1, NULL);
-    close_uffd(vm);
-    return r;
-}
-
 static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struct tern_error *error)
 {
     struct qemu_vm *vm = opaque;
     int r;
 
-    if (!on)
-        return end_lending(vm, memory, error);
-    r = check_lendable(vm, error);
-    return r ? r : begin_lending(vm, memory, error);
+    if (on)
+        return lending_begin(vm->qmp, vm->ram, vm->guardian, memory, &vm->lending, error);
+    r = lending_end(vm->lending, memory->image_fd, error);
+    vm->lending = NULL;
+    return r;
 }
 
 /* The profile is the machine's type: QEMU itself compares all else of it, but only when the guest has stopped. */
@@ -412,7 +354,6 @@ int qemu_vm_open(const char *qmp_path, enum tern_side side, bool pinned, struct 
     if (!vm)
         return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
     vm->side = side;
-    vm->uffd = -1;
     r = guardian_create(qmp_path, &vm->guardian, error);
     if (!r)
         r = qmp_connect(qmp_path, CONNECT_MS, &vm->qmp, error);
@@ -441,9 +382,7 @@ void qemu_vm_close(struct qemu_vm *vm)
     qemu_destination_destroy(vm->destination);
     tern_tracker_destroy(&vm->tracker);
     discard_watch_destroy(vm->watch);
-    if (vm->uffd >= 0) /* what is missing cannot come; QEMU's own descriptor makes it wait for it */
-        guardian_lend(vm->guardian, NULL, -1, -1, NULL);
-    close_uffd(vm);
+    lending_abandon(vm->lending);
     guest_ram_close(vm->ram);
     qmp_close(vm->qmp);
     guardian_destroy(vm->guardian);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "tools/qemu/lending.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tools/qemu/lent_ram.h"
+#include "tools/qemu/refuse.h"
+#include "transport/error.h"
+
+struct lending {
+    const struct guest_ram *ram;
+    struct guardian *guardian;
+    struct lent_ram lent;
+    int uffd;
+};
+
+static int check(struct qmp *qmp, struct tern_error *error)
+{
+    struct qemu_facts *facts = calloc(1, sizeof(*facts));
+    int r;
+
+    if (!facts)
+        return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
+    r = qemu_facts_read(qmp, facts, error);
+    if (!r)
+        r = qemu_refuse_lending(facts, error);
+    free(facts);
+    return r;
+}
+
+/* The guardian knows of it before the first page is missing. */
+static int lend(struct lending *lending, int image_fd, struct tern_error *error)
+{
+    int r = lent_ram_begin(lending->ram, &lending->lent, &lending->uffd, error);
+
+    if (r)
+        return r;
+    r = guardian_lend(lending->guardian, &lending->lent, image_fd, lending->uffd, error);
+    if (!r)
+        r = lent_ram_empty(lending->ram, error);
+    if (!r)
+        return 0;
+    guardian_lend(lending->guardian, NULL, -1, -1, NULL);
+    lent_ram_end(&lending->ram->process, &lending->lent, lending->uffd, NULL);
+    close(lending->uffd);
+    return r;
+}
+
+int lending_begin(struct qmp *qmp, const struct guest_ram *ram, struct guardian *guardian,
+                  struct tern_lent_memory *memory, struct lending **out, struct tern_error *error)
+{
+    struct lending *lending;
+    int r = check(qmp, error);
+
+    if (r)
+        return r;
+    lending = calloc(1, sizeof(*lending));
+    if (!lending)
+        return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
+    lending->ram = ram;
+    lending->guardian = guardian;
+    r = lend(lending, memory->image_fd, error);
+    if (r) {
+        free(lending);
+        return r;
+    }
+    memory->uffd = lending->uffd;
+    for (uint32_t i = 0; i < lending->lent.n_regions; i++)
+        memory->addresses[i] = lending->lent.regions[i].address;
+    *out = lending;
+    return 0;
+}
+
+/* Killed in the middle, the guardian ends it: it does not read again, or take an end that was made for damage. */
+int lending_end(struct lending *lending, int image_fd, struct tern_error *error)
+{
+    int r;
+
+    lending->lent.all_there = true;
+    guardian_lend(lending->guardian, &lending->lent, image_fd, lending->uffd, NULL);
+    r = lent_ram_end(&lending->ram->process, &lending->lent, lending->uffd, error);
+    lending_abandon(lending);
+    return r;
+}
+
+void lending_abandon(struct lending *lending)
+{
+    if (!lending)
+        return;
+    guardian_lend(lending->guardian, NULL, -1, -1, NULL);
+    close(lending->uffd);
+    free(lending);
+}
