@@ -15,6 +15,8 @@
 
 #define PROGRESS_NS (200 * NS_PER_MS)
 
+enum stage { BEFORE, CANCELLED, RUNS };
+
 struct tern_resume {
     const struct tern_vm *vm;
     struct tern_options options;
@@ -28,7 +30,7 @@ struct tern_resume {
     _Atomic uint64_t left_bytes;
     uint64_t load_ns; /* when the reading of memory began */
     bool runs;
-    _Atomic bool cancelled; /* any thread */
+    _Atomic uint8_t stage; /* any thread */
 };
 
 /* ---- life ---- */
@@ -98,10 +100,18 @@ void tern_resume_destroy(struct tern_resume *resume)
 
 void tern_resume_cancel(struct tern_resume *resume)
 {
-    atomic_store(&resume->cancelled, true);
+    uint8_t before = BEFORE;
+
+    if (!atomic_compare_exchange_strong(&resume->stage, &before, CANCELLED) && !resume->is_lent)
+        atomic_store(&resume->stage, CANCELLED);
 }
 
 /* ---- memory ---- */
+
+static int cancelled(struct tern_error *error)
+{
+    return error_set(error, -ECANCELED, NULL, "the resume was cancelled");
+}
 
 static int turn(void *opaque, uint64_t left_bytes, struct tern_error *error)
 {
@@ -110,8 +120,8 @@ static int turn(void *opaque, uint64_t left_bytes, struct tern_error *error)
     struct tern_event event = {.kind = TERN_EVENT_PROGRESS, .bytes_left = left_bytes, .bytes_sent = done};
 
     resume->left_bytes = left_bytes;
-    if (atomic_load(&resume->cancelled))
-        return error_set(error, -ECANCELED, NULL, "the resume was cancelled");
+    if (atomic_load(&resume->stage) == CANCELLED)
+        return cancelled(error);
     if (now_ns < resume->report_ns + PROGRESS_NS)
         return 0;
     resume->report_ns = now_ns;
@@ -239,10 +249,11 @@ static int load_state(struct tern_resume *resume, struct tern_error *error)
 static int activate(struct tern_resume *resume, struct tern_error *error)
 {
     const struct tern_vm *vm = resume->vm;
+    uint8_t before = BEFORE;
     int r;
 
-    if (atomic_load(&resume->cancelled)) /* while nothing has happened to the guest */
-        return error_set(error, -ECANCELED, NULL, "the resume was cancelled");
+    if (!atomic_compare_exchange_strong(&resume->stage, &before, RUNS)) /* nothing has happened to the guest yet */
+        return cancelled(error);
     r = VM_ASK(vm->resume(vm->opaque, error), "resume", TERN_SIDE_DESTINATION, error);
     if (r)
         return r;

@@ -429,7 +429,8 @@ TERN_API int tern_resume_create(const struct tern_vm *vm, const char *path, cons
 TERN_API int tern_resume_run(struct tern_resume *resume, struct tern_result *result, struct tern_error *error);
 
 /* tern_resume_cancel: make run give up with -ECANCELED; a guest that runs already is paused, and cannot be continued:
- *          touching memory that was not read faults from then on (the event "stopping" comes before).
+ *          touching memory that was not read faults from then on (the event "stopping" comes before). Where its memory
+ *          was lent, a guest that runs already runs on, and all is read.
  * thread   any; async; returns at once */
 TERN_API void tern_resume_cancel(struct tern_resume *resume);
 TERN_API void tern_resume_destroy(struct tern_resume *resume);

@@ -38,8 +38,9 @@ struct bench {
     struct qemu_side a, b;
     char image[128];
     uint32_t suspended_at; /* the counter */
-    uint32_t stops_at;     /* likewise, if what comes then is damaged */
-    struct tern_vm of_vm;  /* of b, whose resume is wrapped */
+    struct tern_resume *session;
+    uint32_t stops_at;    /* likewise, if what comes then is damaged */
+    struct tern_vm of_vm; /* of b, whose resume is wrapped */
     enum deed deed;
     bool done;
 };
@@ -154,6 +155,7 @@ static int resume_and_act(void *opaque, struct tern_error *error)
         raise(SIGKILL);
     qemu_side_await_counter(&bench.b, bench.deed == MEET_DAMAGE ? bench.stops_at : bench.suspended_at + 500);
     cr_assert_geq(first_there(&bench.b, LATE), LATE_END, "what the guest does not touch is there already");
+    tern_resume_cancel(bench.session); /* too late: it needs its memory */
     bench.done = true;
     return 0;
 }
@@ -161,17 +163,16 @@ static int resume_and_act(void *opaque, struct tern_error *error)
 static int run_resume(void)
 {
     struct qemu_side *side = &bench.b;
-    struct tern_resume *session;
 
     qemu_side_open(side, TERN_SIDE_DESTINATION);
     bench.of_vm = side->description;
     side->description.load_state = act_and_load;
     side->description.resume = resume_and_act;
     side->description.lend_memory = act_and_lend;
-    cr_assert_eq(tern_resume_create(&side->description, bench.image, &side->options, &session, &side->error), 0, "%s",
-                 side->error.message);
-    side->code = tern_resume_run(session, &side->result, &side->error);
-    tern_resume_destroy(session);
+    cr_assert_eq(tern_resume_create(&side->description, bench.image, &side->options, &bench.session, &side->error), 0,
+                 "%s", side->error.message);
+    side->code = tern_resume_run(bench.session, &side->result, &side->error);
+    tern_resume_destroy(bench.session);
     return side->code;
 }
 
