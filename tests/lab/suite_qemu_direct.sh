@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# lab: --memory 2G --timeout 300
+# lab: --memory 2G --timeout 360
 # The Linux guest reads a slow disk past the page cache (cache=none) all the time: reads are under way at every look at
-# its pages, and what they bring comes after the page was sent. It moves, and what it reads is as it must be.
+# its pages, and what they bring comes after the page was sent. It moves, and what it reads is as it must be. Then it goes
+# into an image and, read lazily, out of it: KVM and the disk meet pages that are missing.
 . tests/lab/lib.sh
 . tests/lab/bystander.sh
 . tests/guest/lib.sh
@@ -46,22 +47,37 @@ moves()
     tail -n 1 "$TERN_LAB_OUT/tern.json" | grep '"ok":true' | grep -q ', drained"'
 }
 
+# reads_on FROM TO
 reads_on()
 {
     local before
-    wait_until 60 says b 'guest: tick'
-    before=$(grep -c 'guest: disk' "$work/b.serial" || true)
-    wait_until 60 more_disk $((before + 2))
-    ticks_follow "$work/a.serial" "$work/b.serial"
+    wait_until 60 says "$2" 'guest: tick'
+    before=$(grep -c 'guest: disk' "$work/$2.serial" || true)
+    wait_until 60 more_disk "$2" $((before + 2))
+    ticks_follow "$work/$1.serial" "$work/$2.serial"
     ! complaints
 }
 
 more_disk()
 {
-    [[ $(grep -c 'guest: disk' "$work/b.serial") -ge $1 ]]
+    [[ $(grep -c 'guest: disk' "$work/$1.serial") -ge $2 ]]
 }
 
-plan 4
+is_suspended()
+{
+    tern suspend --qmp "$work/b.qmp" --to "$work/image" --downtime-limit 5s --json >"$work/events"
+    tail -n 1 "$work/events"
+    tail -n 1 "$work/events" | grep -q '"ok":true'
+}
+
+is_resumed()
+{
+    tern resume --qmp "$work/c.qmp" --from "$work/image" --json >"$work/events"
+    tail -n 1 "$work/events"
+    tail -n 1 "$work/events" | grep -q '"device":"lazy"'
+}
+
+plan 7
 make_guest && bystander && choose_accelerator
 check "a slow disk" make_disk
 [[ -b /dev/mapper/slow ]] || exit 1
@@ -71,4 +87,8 @@ boot b -incoming defer
 start "$TERN_LAB_OUT/receive" tern receive --qmp "$work/b.qmp" --listen "$TERN_LAB_SELF:7471"
 wait_until 20 grep -q waiting "$TERN_LAB_OUT/receive"
 check --time 90 "it moves while it reads" moves
-check --time 150 "it goes on, and reads what is on the disk" reads_on
+check --time 150 "it goes on, and reads what is on the disk" reads_on a b
+check --time 60 "it is suspended while it reads" is_suspended
+boot c -incoming defer
+check --time 60 "it is resumed lazily" is_resumed
+check --time 150 "it goes on, and reads what is on the disk" reads_on b c
