@@ -45,6 +45,23 @@ static struct json_object *json_of_phase(const struct web_run *run, enum web_pha
     return object;
 }
 
+static struct json_object *json_of_losses(const struct web_run *run)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (size_t i = 0; i < run->n_losses; i++) {
+        const struct web_loss *loss = &run->losses[i];
+        struct json_object *object = json_object_new_object();
+
+        json_object_object_add(object, "how", json_object_new_string(loss->how));
+        json_object_object_add(object, "heard_ms", show_number((double)loss->heard_ns / 1e6));
+        json_object_object_add(object, "closed_ms", show_number((double)loss->closed_ns / 1e6));
+        json_object_object_add(object, "left_bytes", json_object_new_uint64(loss->left_bytes));
+        json_object_array_add(list, object);
+    }
+    return list;
+}
+
 void web_json_add(struct json_object *object, const struct web_run *run, bool slots)
 {
     struct json_object *phases = json_object_new_array();
@@ -55,6 +72,7 @@ void web_json_add(struct json_object *object, const struct web_run *run, bool sl
     json_object_object_add(object, "damaged", json_object_new_uint64(run->damaged));
     json_object_object_add(object, "open_connections", json_object_new_uint64(run->open));
     json_object_object_add(object, "kept_connections", json_object_new_uint64(run->kept));
+    json_object_object_add(object, "lost_connections", json_of_losses(run));
     json_object_object_add(object, "migration_begin_ms", json_of_ms(run->begin_ns));
     json_object_object_add(object, "downtime_ms", json_of_ms(run->downtime_ns));
     json_object_object_add(object, "gap", json_of_gap(&run->gap));
@@ -90,6 +108,24 @@ static bool list_member(struct json_object *object, const char *name, struct jso
     return json_object_object_get_ex(object, name, out) && json_object_is_type(*out, json_type_array);
 }
 
+/* The losses of object, as far as there are any. */
+static void read_losses(struct json_object *object, struct web_run *run)
+{
+    struct json_object *list;
+
+    if (!list_member(object, "lost_connections", &list))
+        return;
+    for (size_t n = json_object_array_length(list); run->n_losses < n && run->n_losses < WEB_LOSSES_MAX;) {
+        struct json_object *from = json_object_array_get_idx(list, run->n_losses);
+        struct web_loss *loss = &run->losses[run->n_losses++];
+
+        snprintf(loss->how, sizeof(loss->how), "%s", json_member_text(from, "how"));
+        loss->heard_ns = (int64_t)(json_member_double(from, "heard_ms") * 1e6);
+        loss->closed_ns = (int64_t)(json_member_double(from, "closed_ms") * 1e6);
+        loss->left_bytes = json_member_number(from, "left_bytes");
+    }
+}
+
 int web_json_read(struct json_object *object, struct web_run *out, struct tern_error *error)
 {
     struct json_object *slots, *phases;
@@ -121,6 +157,7 @@ int web_json_read(struct json_object *object, struct web_run *out, struct tern_e
     run.kept = json_member_number(object, "kept_connections");
     run.bodies = json_member_number(object, "bodies");
     run.damaged = json_member_number(object, "damaged");
+    read_losses(object, &run);
     *out = run;
     return 0;
 }

@@ -92,7 +92,8 @@ static void hear(struct client *client)
     client->heard_ns = silence.end_ns;
 }
 
-/* More bytes behind the fill. returns 0, -ECANCELED the load is over, -ECONNRESET the server's end or a failure */
+/* More bytes behind the fill. returns 0, -ECANCELED the load is over, -ESHUTDOWN the server's end, the socket's -errno
+ */
 static int receive(struct client *client)
 {
     for (;;) {
@@ -107,7 +108,7 @@ static int receive(struct client *client)
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
         if (n <= 0)
-            return -ECONNRESET;
+            return n ? -errno : -ESHUTDOWN;
         hear(client);
         client->connection.heard_ns = client->heard_ns;
         client->fill += (size_t)n;
@@ -121,14 +122,20 @@ static void drop(struct client *client, size_t n)
     memmove(client->buffer, client->buffer + n, client->fill);
 }
 
-static void close_client(struct client *client, bool cut)
+bool web_connection_is_cut(const struct web_connection *connection)
+{
+    return connection->error && connection->error != -ECANCELED;
+}
+
+/* error  as in struct web_connection */
+static void close_client(struct client *client, int error)
 {
     struct web_client_report *report = client->report;
 
     if (client->fd >= 0) {
         close(client->fd);
         client->connection.closed_ns = since_begin(client);
-        client->connection.cut = cut;
+        client->connection.error = error;
         add(report, (void **)&report->connections, &report->n_connections, &client->connection,
             sizeof(client->connection));
     }
@@ -154,8 +161,9 @@ static int ask(struct client *client)
     const struct web_url *url = &client->shared->load->url;
     char text[WEB_HOST_BYTES + WEB_PATH_BYTES + 64];
     int n = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: %s:%u\r\n\r\n", url->path, url->host, url->port);
+    ssize_t sent = send(client->fd, text, (size_t)n, MSG_NOSIGNAL);
 
-    return send(client->fd, text, (size_t)n, MSG_NOSIGNAL) == n ? 0 : -ECONNRESET;
+    return sent == n ? 0 : sent < 0 ? -errno : -ECONNRESET;
 }
 
 /* The head of an answer: 200, with a length. returns as receive, -EPROTO another answer */
@@ -209,6 +217,7 @@ static int read_body(struct client *client, uint64_t length, uint64_t *digest_ou
         drop(client, n);
         length -= n;
     }
+    client->connection.left_bytes = length;
     *digest_out = XXH3_64bits_digest(&state);
     return r;
 }
@@ -247,7 +256,7 @@ static int fetch(struct client *client)
     if (!r)
         judge(client, length, digest);
     if (r || !keep)
-        close_client(client, r && r != -ECANCELED);
+        close_client(client, r);
     return r;
 }
 
@@ -265,7 +274,7 @@ static void *run_client(void *argument)
     }
     if (client->heard_ns)
         hear(client); /* a silence that lasts to the end is one, too */
-    close_client(client, false);
+    close_client(client, -ECANCELED);
     return NULL;
 }
 

@@ -30,11 +30,18 @@ struct web_silence {
     uint64_t begin_ns, end_ns;
 };
 
-/* heard_ns  of its last byte; 0: none came.  cut  it ended other than by either side's wish */
+/* heard_ns    of its last byte; 0: none came
+ * error       why it ended: 0 the server had said that it would close it; -ECANCELED the load was over; -ESHUTDOWN the
+ *             server closed it; -EPROTO another answer than 200; else its socket's
+ * left_bytes  of the body under way; 0: it ended between two bodies, or in a head */
 struct web_connection {
     uint64_t opened_ns, heard_ns, closed_ns;
-    bool cut;
+    int error;
+    uint64_t left_bytes;
 };
+
+/* Did it end other than by either side's wish? */
+bool web_connection_is_cut(const struct web_connection *connection);
 
 /* What one client has seen. Times are since the load began; the lists are in their order. */
 struct web_client_report {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "perf/samples.h"
 #include "transport/clock.h"
@@ -165,7 +166,37 @@ static bool goes_on(const struct web_connection *c, uint64_t runs_ns)
 {
     uint64_t left_ns = c->closed_ns > runs_ns ? c->closed_ns - runs_ns : 0;
 
-    return !c->cut && left_ns && c->heard_ns > runs_ns + (left_ns / 2 < WEB_GAP_NS ? left_ns / 2 : WEB_GAP_NS);
+    return !web_connection_is_cut(c) && left_ns &&
+           c->heard_ns > runs_ns + (left_ns / 2 < WEB_GAP_NS ? left_ns / 2 : WEB_GAP_NS);
+}
+
+static const char *how_lost(const struct web_connection *c)
+{
+    switch (c->error) {
+    case 0:
+        return "closed as the server had said";
+    case -ECANCELED:
+        return "silent";
+    case -ESHUTDOWN:
+        return "closed by the server";
+    case -EPROTO:
+        return "another answer than 200";
+    default:
+        return strerror(-c->error);
+    }
+}
+
+static void add_loss(struct web_run *run, const struct web_connection *c, uint64_t stop_ns)
+{
+    struct web_loss *loss = &run->losses[run->n_losses];
+
+    if (run->n_losses == WEB_LOSSES_MAX)
+        return;
+    snprintf(loss->how, sizeof(loss->how), "%s", how_lost(c));
+    loss->heard_ns = (int64_t)(c->heard_ns - stop_ns);
+    loss->closed_ns = (int64_t)(c->closed_ns - stop_ns);
+    loss->left_bytes = c->left_bytes;
+    run->n_losses++;
 }
 
 static void count_connections(const struct web_load *load, uint64_t stop_ns, uint64_t runs_ns, struct web_run *run)
@@ -180,7 +211,10 @@ static void count_connections(const struct web_load *load, uint64_t stop_ns, uin
             bool open = c->opened_ns < stop_ns && c->closed_ns > stop_ns;
 
             run->open += open;
-            run->kept += open && goes_on(c, runs_ns);
+            if (open && goes_on(c, runs_ns))
+                run->kept++;
+            else if (open)
+                add_loss(run, c, stop_ns);
         }
     }
 }

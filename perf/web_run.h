@@ -8,6 +8,8 @@
 #include "perf/web_marks.h"
 
 #define WEB_NAME_BYTES 64
+#define WEB_HOW_BYTES  64
+#define WEB_LOSSES_MAX 8u
 
 enum web_phase_kind {
     WEB_BEFORE,       /* from WEB_WARM_NS on, or from the first half of what there is */
@@ -34,6 +36,13 @@ struct web_gap {
 /* The window begins with the stop; a guest that runs again is not at once what it was. */
 #define WEB_GAP_NS 1000000000ull
 
+/* A connection that was open when the guest stopped, and did not go on. Times are since the stop. */
+struct web_loss {
+    char how[WEB_HOW_BYTES];
+    int64_t heard_ns, closed_ns; /* of its last byte; of its end, which is the load's where it only fell silent */
+    uint64_t left_bytes;         /* of a body that was under way */
+};
+
 struct web_run {
     char name[WEB_NAME_BYTES];
     uint64_t slot_ns, n_slots;
@@ -45,6 +54,8 @@ struct web_run {
     struct web_gap calm;              /* the same in the seconds before, the median of those */
     uint64_t connections, open, kept; /* open when the guest stopped; of those, kept: not cut, and heard also later than
                                        * WEB_GAP_NS, or half of what was left, after it ran again */
+    struct web_loss losses[WEB_LOSSES_MAX]; /* the first ones that were not kept */
+    size_t n_losses;
     uint64_t bodies, damaged;
 };
 

@@ -117,11 +117,11 @@ static void silence(struct web_client_report *client, uint64_t begin_ms, uint64_
 }
 
 static void connection(struct web_client_report *client, uint64_t opened_ms, uint64_t heard_ms, uint64_t closed_ms,
-                       bool cut)
+                       int error)
 {
     client->connections = reallocarray(client->connections, client->n_connections + 1, sizeof(*client->connections));
     client->connections[client->n_connections++] =
-        (struct web_connection){opened_ms * MS, heard_ms * MS, closed_ms * MS, cut};
+        (struct web_connection){opened_ms * MS, heard_ms * MS, closed_ms * MS, error, error ? 5 : 0};
 }
 
 /* Each client has 1,000 bytes a slot, 800 in the first round, none in the switchover. */
@@ -228,17 +228,23 @@ Test(web_run, connections_that_go_on)
     struct web_load *load = made_up();
     struct web_run run;
 
-    connection(&load->clients[0], 100, 7900, 7900, false);   /* ended before */
-    connection(&load->clients[0], 7950, 9990, 10000, false); /* went on */
-    connection(&load->clients[1], 100, 9000, 9000, false);   /* went on, and ended as was wished */
-    connection(&load->clients[1], 150, 8500, 8600, true);    /* was cut later */
-    connection(&load->clients[1], 150, 7990, 10000, false);  /* never heard again */
-    connection(&load->clients[1], 150, 8900, 10000, false);  /* fell silent for good */
-    connection(&load->clients[1], 150, 9200, 10000, false);  /* slow, but there */
-    connection(&load->clients[1], 9100, 9990, 10000, false); /* a new one */
+    connection(&load->clients[0], 100, 7900, 7900, 0);            /* ended before */
+    connection(&load->clients[0], 7950, 9990, 10000, -ECANCELED); /* went on */
+    connection(&load->clients[1], 100, 9000, 9000, 0);            /* went on, and ended as was wished */
+    connection(&load->clients[1], 150, 8500, 8600, -ECONNRESET);  /* was cut later */
+    connection(&load->clients[1], 150, 7990, 10000, -ECANCELED);  /* never heard again */
+    connection(&load->clients[1], 150, 8900, 10000, -ECANCELED);  /* fell silent for good */
+    connection(&load->clients[1], 150, 9200, 10000, -ECANCELED);  /* slow, but there */
+    connection(&load->clients[1], 9100, 9990, 10000, -ECANCELED); /* a new one */
     cr_assert_eq(web_run_make(load, &usual, NULL, &run, NULL), 0);
     cr_assert_eq(run.open, 6);
     cr_assert_eq(run.kept, 3);
+    cr_assert_eq(run.n_losses, 3);
+    cr_assert_str_eq(run.losses[0].how, "Connection reset by peer");
+    cr_assert(run.losses[0].heard_ns == 500 * MS && run.losses[0].closed_ns == 600 * MS);
+    cr_assert_eq(run.losses[0].left_bytes, 5);
+    cr_assert_str_eq(run.losses[1].how, "silent");
+    cr_assert_eq(run.losses[1].heard_ns, -10 * (int64_t)MS);
     web_run_release(&run);
     web_load_free(load);
 }
@@ -251,7 +257,8 @@ Test(web_run, as_json_and_back)
 
     silence(&load->clients[0], 7990, 8150);
     silence(&load->clients[1], 8000, 8110);
-    connection(&load->clients[0], 100, 9990, 10000, false);
+    connection(&load->clients[0], 100, 9990, 10000, -ECANCELED);
+    connection(&load->clients[1], 100, 7990, 8020, -ESHUTDOWN);
     load->clients[0].bodies = 7;
     load->clients[1].damaged = 1;
     cr_assert_eq(web_run_make(load, &usual, "a \"name\"", &run, NULL), 0);
@@ -265,7 +272,11 @@ Test(web_run, as_json_and_back)
     cr_assert_arr_eq(&back.calm, &run.calm, sizeof(run.calm));
     cr_assert_eq(back.begin_ns, run.begin_ns);
     cr_assert_eq(back.downtime_ns, run.downtime_ns);
-    cr_assert(back.slot_ns == run.slot_ns && back.open == 1 && back.kept == 1 && back.bodies == 7 && back.damaged == 1);
+    cr_assert(back.slot_ns == run.slot_ns && back.open == 2 && back.kept == 1 && back.bodies == 7 && back.damaged == 1);
+    cr_assert_eq(back.n_losses, 1);
+    cr_assert_str_eq(back.losses[0].how, "closed by the server");
+    cr_assert(back.losses[0].heard_ns == -10 * (int64_t)MS && back.losses[0].closed_ns == 20 * (int64_t)MS);
+    cr_assert_eq(back.losses[0].left_bytes, 5);
     web_run_release(&back);
     json_object_object_del(object, "phases");
     cr_assert_eq(web_json_read(object, &back, NULL), -EINVAL);
