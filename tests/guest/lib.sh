@@ -45,10 +45,15 @@ wait_until()
     done
 }
 
+# QEMU before 8.0 emulates cmpxchg16b wrongly: an operand of the addition before it stays where the flags are taken from
+# if an interrupt comes next (EFLAGS with NT, TF or DF in it). Linux does both in each allocation: guests under load fell of
+# that, or went on damaged.
+emulated_cpu=max,-cx16
+
 # KVM may be there and not be fit for QEMU all the same.
 choose_accelerator()
 {
-    accelerator=tcg cpu=max
+    accelerator=tcg cpu=$emulated_cpu
     if (timeout 10 qemu-system-x86_64 -accel kvm -cpu host -S -nodefaults -display none -monitor stdio <<<quit) \
         >/dev/null 2>&1; then
         accelerator=kvm cpu=host

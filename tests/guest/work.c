@@ -18,6 +18,8 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "tests/guest/flags.h"
+
 #define PAGE_WORDS 512u
 #define TICK_NS    200000000ull
 #define CHECK_PART 16u /* of all pages checked a tick, beside those rewritten */
@@ -170,6 +172,8 @@ int main(int argc, char **argv)
         return 1;
     for (uint64_t page = 0; page < work.n_pages; page++)
         write_page(&work, page);
+    if (!flags_are_kept())
+        printf("guest: cannot trust this CPU: cmpxchg16b leaves wrong flags\n");
     printf("guest: ready\n");
     run(&work, rewrite_pages, every_ns);
 }

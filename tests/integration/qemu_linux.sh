@@ -189,7 +189,7 @@ image()
 
 ip link set lo up
 make_guest || exit 1
-accelerator=tcg cpu=max
+accelerator=tcg cpu=$emulated_cpu
 for part in "${parts[@]}"; do
     $part
 done
