@@ -122,11 +122,6 @@ static void drop(struct client *client, size_t n)
     memmove(client->buffer, client->buffer + n, client->fill);
 }
 
-bool web_connection_is_cut(const struct web_connection *connection)
-{
-    return connection->error && connection->error != -ECANCELED;
-}
-
 /* error  as in struct web_connection */
 static void close_client(struct client *client, int error)
 {
@@ -166,6 +161,16 @@ static int ask(struct client *client)
     return sent == n ? 0 : sent < 0 ? -errno : -ECONNRESET;
 }
 
+static int bad_answer(struct client *client)
+{
+    char *answer = client->connection.answer;
+
+    for (size_t i = 0; i < client->fill && i < WEB_ANSWER_BYTES - 1 && client->buffer[i] && client->buffer[i] != '\r';
+         i++)
+        answer[i] = client->buffer[i] < ' ' || client->buffer[i] > '~' ? '?' : client->buffer[i];
+    return -EPROTO;
+}
+
 /* The head of an answer: 200, with a length. returns as receive, -EPROTO another answer */
 static int read_head(struct client *client, uint64_t *length_out, bool *keep_out)
 {
@@ -175,7 +180,7 @@ static int read_head(struct client *client, uint64_t *length_out, bool *keep_out
 
     while (!(end = memmem(client->buffer, client->fill, "\r\n\r\n", 4))) {
         if (client->fill >= HEAD_BYTES)
-            return -EPROTO;
+            return bad_answer(client);
         r = receive(client);
         if (r)
             return r;
@@ -183,7 +188,7 @@ static int read_head(struct client *client, uint64_t *length_out, bool *keep_out
     *end = 0; /* the head's own text from here on */
     length = strcasestr(client->buffer, "\r\ncontent-length:");
     if (strncmp(client->buffer, "HTTP/1.", 7) || strncmp(client->buffer + 8, " 200", 4) || !length)
-        return -EPROTO;
+        return bad_answer(client);
     *length_out = strtoull(length + 17, NULL, 10);
     *keep_out = client->buffer[7] == '1' && !strcasestr(client->buffer, "\r\nconnection: close");
     drop(client, (size_t)(end - client->buffer) + 4);

@@ -11,9 +11,10 @@
 
 #include "transport/tern_error.h"
 
-#define WEB_CLIENTS_MAX 1024u
-#define WEB_HOST_BYTES  256
-#define WEB_PATH_BYTES  1024
+#define WEB_CLIENTS_MAX  1024u
+#define WEB_HOST_BYTES   256
+#define WEB_PATH_BYTES   1024
+#define WEB_ANSWER_BYTES 32
 
 struct web_url {
     char host[WEB_HOST_BYTES];
@@ -38,10 +39,8 @@ struct web_connection {
     uint64_t opened_ns, heard_ns, closed_ns;
     int error;
     uint64_t left_bytes;
+    char answer[WEB_ANSWER_BYTES]; /* of -EPROTO: how the answer began, what is no text as '?' */
 };
-
-/* Did it end other than by either side's wish? */
-bool web_connection_is_cut(const struct web_connection *connection);
 
 /* What one client has seen. Times are since the load began; the lists are in their order. */
 struct web_client_report {

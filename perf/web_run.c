@@ -166,23 +166,26 @@ static bool goes_on(const struct web_connection *c, uint64_t runs_ns)
 {
     uint64_t left_ns = c->closed_ns > runs_ns ? c->closed_ns - runs_ns : 0;
 
-    return !web_connection_is_cut(c) && left_ns &&
+    if (!c->error) /* its last answer came whole */
+        return true;
+    return c->error == -ECANCELED && left_ns &&
            c->heard_ns > runs_ns + (left_ns / 2 < WEB_GAP_NS ? left_ns / 2 : WEB_GAP_NS);
 }
 
-static const char *how_lost(const struct web_connection *c)
+static void how_lost(const struct web_connection *c, char how[WEB_HOW_BYTES])
 {
     switch (c->error) {
-    case 0:
-        return "closed as the server had said";
     case -ECANCELED:
-        return "silent";
+        snprintf(how, WEB_HOW_BYTES, "silent");
+        break;
     case -ESHUTDOWN:
-        return "closed by the server";
+        snprintf(how, WEB_HOW_BYTES, "closed by the server");
+        break;
     case -EPROTO:
-        return "another answer than 200";
+        snprintf(how, WEB_HOW_BYTES, "another answer than 200: '%s'", c->answer);
+        break;
     default:
-        return strerror(-c->error);
+        snprintf(how, WEB_HOW_BYTES, "%s", strerror(-c->error));
     }
 }
 
@@ -192,7 +195,7 @@ static void add_loss(struct web_run *run, const struct web_connection *c, uint64
 
     if (run->n_losses == WEB_LOSSES_MAX)
         return;
-    snprintf(loss->how, sizeof(loss->how), "%s", how_lost(c));
+    how_lost(c, loss->how);
     loss->heard_ns = (int64_t)(c->heard_ns - stop_ns);
     loss->closed_ns = (int64_t)(c->closed_ns - stop_ns);
     loss->left_bytes = c->left_bytes;

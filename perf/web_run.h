@@ -52,8 +52,9 @@ struct web_run {
     uint64_t downtime_ns;             /* as the migration tells of itself */
     struct web_gap gap;               /* of the switchover */
     struct web_gap calm;              /* the same in the seconds before, the median of those */
-    uint64_t connections, open, kept; /* open when the guest stopped; of those, kept: not cut, and heard also later than
-                                       * WEB_GAP_NS, or half of what was left, after it ran again */
+    uint64_t connections, open, kept; /* open when the guest stopped; of those, kept: ended as the server had said, or
+                                       * was there at the load's end, and heard also later than WEB_GAP_NS, or half of
+                                       * what was left, after the guest ran again */
     struct web_loss losses[WEB_LOSSES_MAX]; /* the first ones that were not kept */
     size_t n_losses;
     uint64_t bodies, damaged;

@@ -180,6 +180,7 @@ Test(web_load, another_answer_than_200_is_a_failure, .timeout = 20)
     cr_assert_eq(load->clients[0].bodies, 0);
     cr_assert_gt(load->clients[0].failed, 0);
     cr_assert_eq(load->clients[0].connections[0].error, -EPROTO);
+    cr_assert_str_eq(load->clients[0].connections[0].answer, "HTTP/1.1 404 Not Found");
     cr_assert_eq(load->clients[0].bytes, 0);
     end(server, load);
 }

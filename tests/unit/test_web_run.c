@@ -120,8 +120,11 @@ static void connection(struct web_client_report *client, uint64_t opened_ms, uin
                        int error)
 {
     client->connections = reallocarray(client->connections, client->n_connections + 1, sizeof(*client->connections));
-    client->connections[client->n_connections++] =
-        (struct web_connection){opened_ms * MS, heard_ms * MS, closed_ms * MS, error, error ? 5 : 0};
+    client->connections[client->n_connections++] = (struct web_connection){.opened_ns = opened_ms * MS,
+                                                                           .heard_ns = heard_ms * MS,
+                                                                           .closed_ns = closed_ms * MS,
+                                                                           .error = error,
+                                                                           .left_bytes = error ? 5 : 0};
 }
 
 /* Each client has 1,000 bytes a slot, 800 in the first round, none in the switchover. */
@@ -231,15 +234,19 @@ Test(web_run, connections_that_go_on)
     connection(&load->clients[0], 100, 7900, 7900, 0);            /* ended before */
     connection(&load->clients[0], 7950, 9990, 10000, -ECANCELED); /* went on */
     connection(&load->clients[1], 100, 9000, 9000, 0);            /* went on, and ended as was wished */
+    connection(&load->clients[1], 100, 7990, 8050, 0);            /* ended so before the guest ran again */
     connection(&load->clients[1], 150, 8500, 8600, -ECONNRESET);  /* was cut later */
     connection(&load->clients[1], 150, 7990, 10000, -ECANCELED);  /* never heard again */
     connection(&load->clients[1], 150, 8900, 10000, -ECANCELED);  /* fell silent for good */
     connection(&load->clients[1], 150, 9200, 10000, -ECANCELED);  /* slow, but there */
+    connection(&load->clients[1], 150, 8500, 8510, -EPROTO);
+    strcpy(load->clients[1].connections[load->clients[1].n_connections - 1].answer, "HTTP/1.1 400 Bad Request");
     connection(&load->clients[1], 9100, 9990, 10000, -ECANCELED); /* a new one */
     cr_assert_eq(web_run_make(load, &usual, NULL, &run, NULL), 0);
-    cr_assert_eq(run.open, 6);
-    cr_assert_eq(run.kept, 3);
-    cr_assert_eq(run.n_losses, 3);
+    cr_assert_str_eq(run.losses[3].how, "another answer than 200: 'HTTP/1.1 400 Bad Request'");
+    cr_assert_eq(run.open, 8);
+    cr_assert_eq(run.kept, 4);
+    cr_assert_eq(run.n_losses, 4);
     cr_assert_str_eq(run.losses[0].how, "Connection reset by peer");
     cr_assert(run.losses[0].heard_ns == 500 * MS && run.losses[0].closed_ns == 600 * MS);
     cr_assert_eq(run.losses[0].left_bytes, 5);
