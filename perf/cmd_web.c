@@ -130,12 +130,12 @@ static int lost_connections(const struct web_run *run, struct tern_error *error)
 {
     const struct web_loss *first = &run->losses[0];
 
-    return error_set(error, -ECONNRESET, "see that the network follows the guest: bridges, switches, its address",
-                     "%s: %llu of %llu connections did not go on after the switchover; the first: %s; of the stop, it "
-                     "was heard last at %+.1f ms and ended at %+.1f ms, %llu bytes of a body missing",
-                     run->name, (unsigned long long)(run->open - run->kept), (unsigned long long)run->open, first->how,
-                     (double)first->heard_ns / 1e6, (double)first->closed_ns / 1e6,
-                     (unsigned long long)first->left_bytes);
+    return error_set(
+        error, -ECONNRESET, "see that the network follows the guest: bridges, switches, its address",
+        "%s: %llu of %llu connections did not go on after the switchover; the first: %s (from the stop on: "
+        "heard last at %+.1f ms, ended at %+.1f ms; %llu bytes of a body missing)",
+        run->name, (unsigned long long)(run->open - run->kept), (unsigned long long)run->open, first->how,
+        (double)first->heard_ns / 1e6, (double)first->closed_ns / 1e6, (unsigned long long)first->left_bytes);
 }
 
 static int judge_run(const struct web_run *run, struct tern_error *error)
