@@ -45,6 +45,8 @@ void qemu_side_start(struct qemu_side *side, const char *kernel)
     qemu_start(&side->qemu, words);
     snprintf(side->socket, sizeof(side->socket), "%s/tern", side->qemu.folder);
     side->settings = settings_of(side);
+    if (kernel)
+        qemu_side_await_counter(side, 100);
 }
 
 void qemu_side_open(struct qemu_side *side, enum tern_side which)
@@ -56,6 +58,7 @@ void qemu_side_open(struct qemu_side *side, enum tern_side which)
     tern_options_init(&side->options);
     side->options.host = "127.0.0.1";
     side->options.transport = TERN_TRANSPORT_TCP;
+    side->options.downtime_limit_ns = 2 * NS_PER_S; /* tests judge no speed */
     if (which == TERN_SIDE_DESTINATION)
         side->options.port = UINT16_MAX;
 }
@@ -153,7 +156,6 @@ int qemu_side_suspend(struct qemu_side *side, const char *image)
 {
     struct tern_suspend *session;
 
-    side->options.downtime_limit_ns = 2 * NS_PER_S;
     cr_assert_eq(tern_suspend_create(&side->description, image, &side->options, &session, &side->error), 0, "%s",
                  side->error.message);
     side->code = tern_suspend_run(session, &side->result, &side->error);

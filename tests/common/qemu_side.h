@@ -23,7 +23,8 @@ struct qemu_side {
     int code;
 };
 
-/* kernel: the guest, NULL: a destination. */
+/* kernel: the guest, which writes when this returns: one that is still being loaded would stand still at a QEMU that
+ * has no kernel. NULL: a destination. */
 void qemu_side_start(struct qemu_side *side, const char *kernel);
 /* Open it for a migration over loopback; description may be wrapped. */
 void qemu_side_open(struct qemu_side *side, enum tern_side which);

@@ -23,7 +23,7 @@ static void cut_at_destination(struct cut *cut)
 
     doomed_start(&cut->bench, QEMU_WRITER);
     cut->doomed = doomed_spawn(&cut->bench.b, TERN_SIDE_DESTINATION, (struct moment){IN_RESUME, 0, "resume"}, SIGKILL);
-    snprintf(options, sizeof(options), "--to 127.0.0.1:%u --transport tcp --json", doomed_port());
+    snprintf(options, sizeof(options), "--to 127.0.0.1:%u --transport tcp --downtime-limit 2s --json", doomed_port());
     cut->command = qemu_side_spawn(&cut->bench.a, "migrate", options);
     cr_assert_eq(waitpid(cut->doomed, NULL, 0), cut->doomed);
 }

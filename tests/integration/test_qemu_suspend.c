@@ -32,7 +32,6 @@ static void start(void)
 {
     qemu_side_start(&bench.a, QEMU_WRITER);
     snprintf(bench.image, sizeof(bench.image), "%s/image", bench.a.qemu.folder);
-    qemu_side_await_counter(&bench.a, 100);
 }
 
 /* ---- byte for byte ---- */
