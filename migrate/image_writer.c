@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,9 +193,23 @@ int image_writer_put(struct image_writer *writer, const struct image_section *se
     return r ? cannot("write", writer->partial, error) : 0;
 }
 
-int image_writer_sync(struct image_writer *writer, struct tern_error *error)
+static int sync_data(const struct image_writer *writer, struct tern_error *error)
 {
     return fdatasync(writer->fd) ? cannot("sync", writer->partial, error) : 0;
+}
+
+int image_writer_sync(struct image_writer *writer, uint64_t file_bytes, const _Atomic bool *cancelled,
+                      struct tern_error *error)
+{
+    const unsigned all = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+
+    for (uint64_t at = 0; at < file_bytes && !writer->is_direct; at += IMAGE_SYNC_BYTES) {
+        if (atomic_load(cancelled))
+            return error_set(error, -ECANCELED, NULL, "the suspend was cancelled");
+        if (sync_file_range(writer->fd, (off_t)at, IMAGE_SYNC_BYTES, all) && errno != ESPIPE && errno != ENOSYS)
+            return cannot("sync", writer->partial, error);
+    }
+    return sync_data(writer, error);
 }
 
 /* The older image becomes the partial one, with a lock that keeps others off it. false: that cannot be had here. */
@@ -242,7 +257,7 @@ int image_writer_settle(struct image_writer *writer, uint64_t file_bytes, struct
 
     if (!r && write_all(writer->fd, zeros, sizeof(zeros), 0))
         r = cannot("write", writer->partial, error);
-    return r ? r : image_writer_sync(writer, error);
+    return r ? r : sync_data(writer, error);
 }
 
 int image_writer_finish(struct image_writer *writer, const struct image_head *head, struct tern_error *error)

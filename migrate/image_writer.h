@@ -21,6 +21,8 @@ struct image_writer {
     bool is_direct;
 };
 
+#define IMAGE_SYNC_BYTES (64ull << 20)
+
 #define IMAGE_WRITER_CLOSED ((struct image_writer){.folder_fd = -1, .older_fd = -1, .fd = -1, .bulk_fd = -1})
 
 /* image_writer_open: make the partial file.
@@ -34,8 +36,12 @@ int image_writer_reserve(struct image_writer *writer, uint64_t file_bytes, struc
 /* image_writer_put: a section that is not memory. */
 int image_writer_put(struct image_writer *writer, const struct image_section *section, const void *bytes,
                      struct tern_error *error);
-/* image_writer_sync: all that was written is on the disk. */
-int image_writer_sync(struct image_writer *writer, struct tern_error *error);
+/* image_writer_sync: all that was written, up to file_bytes, is on the disk. Without O_DIRECT that may be much.
+ * cancelled  borrowed; looked at between stretches of IMAGE_SYNC_BYTES; any thread may set it
+ * errors     -ECANCELED it was set; what fdatasync(2) says
+ * source     sync_file_range(2), which writes pages out but not what finds them again: a sync follows */
+int image_writer_sync(struct image_writer *writer, uint64_t file_bytes, const _Atomic bool *cancelled,
+                      struct tern_error *error);
 
 /* image_writer_settle: all but the head is on the disk, the file has its length, and the head its blocks.
  * file_bytes   of the head; may be less than was reserved */

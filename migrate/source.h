@@ -78,7 +78,8 @@ struct source {
     bool overdue; /* the deadline has passed: switch over although the limit is missed */
     struct converge converge;
     struct estimate estimate;
-    uint64_t fetched_ns; /* when the dirty bitmaps were fetched last */
+    uint64_t fetched_ns;   /* when the dirty bitmaps were fetched last */
+    uint64_t predicted_ns; /* the downtime, as of the last round's end; 0: not known yet */
     struct switchover_times at;
     struct tern_error failure; /* of the handover: why it went the way it went */
     uint64_t reconnect_deadline_ns;

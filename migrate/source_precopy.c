@@ -31,6 +31,9 @@ static void report_progress(struct source *source, uint64_t dirty_pages, uint64_
         .round_bytes = stats.bytes,
         .round_ns = ns,
         .rate_bps = ns ? (uint64_t)((double)stats.bytes * 8e9 / (double)ns) : 0,
+        .dirty_pages_ps = estimate_dirty_pages_ps(&source->estimate),
+        .predicted_downtime_ns = source->predicted_ns,
+        .throttle_percent = source->converge.throttle_percent,
     };
 
     events_send(&source->events, &event);
@@ -277,7 +280,7 @@ static void report_round(struct source *source, uint64_t begin_ns, uint64_t byte
         .round_ns = ns,
         .rate_bps = ns ? (uint64_t)((double)bytes * 8e9 / (double)ns) : 0,
         .dirty_pages_ps = estimate_dirty_pages_ps(&source->estimate),
-        .predicted_downtime_ns = estimate_downtime_ns(&source->estimate, left_bytes),
+        .predicted_downtime_ns = source->predicted_ns,
         .throttle_percent = source->converge.throttle_percent,
     };
 
@@ -293,7 +296,7 @@ static void decide(struct source *source, uint64_t left_bytes, struct converge_d
         .page_bytes = TERN_PAGE_BYTES,
         .bytes_ps = estimate_bytes_ps(&source->estimate),
         .dirty_pages_ps = estimate_dirty_pages_ps(&source->estimate),
-        .downtime_ns = estimate_downtime_ns(&source->estimate, left_bytes),
+        .downtime_ns = source->predicted_ns,
         .fixed_ns = estimate_fixed_ns(&source->estimate),
         .backlog_ns = estimate_backlog_ns(&source->estimate),
         .digest_ns = estimate_digest_ns(&source->estimate, left_bytes),
@@ -332,6 +335,7 @@ static int step(struct source *source, struct tern_error *error)
         r = measure(source, begin_ns, bytes_before, &left_bytes, error);
     if (r)
         return r;
+    source->predicted_ns = estimate_downtime_ns(&source->estimate, left_bytes);
     decide(source, left_bytes, &decision);
     report_round(source, begin_ns, bytes_before, left_bytes);
     if (decision.kind == CONVERGE_ABORT)

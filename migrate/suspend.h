@@ -42,6 +42,7 @@ struct suspend {
     struct converge converge;
     struct estimate estimate;
     uint64_t fetched_ns;
+    uint64_t predicted_ns; /* how long the guest will stand still, as of the last round's end; 0: not known yet */
     uint32_t round;
     bool tracking, inhibited, throttled, paused;
     bool overdue; /* the deadline has passed: go on to the last part although the limit is missed */

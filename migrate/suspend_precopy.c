@@ -33,6 +33,8 @@ static struct tern_event event_of(const struct suspend *suspend, enum tern_event
         .round_bytes = stats->bytes,
         .round_ns = ns,
         .rate_bps = rate_bps(stats->bytes, ns),
+        .dirty_pages_ps = estimate_dirty_pages_ps(&suspend->estimate),
+        .predicted_downtime_ns = suspend->predicted_ns,
         .throttle_percent = suspend->converge.throttle_percent,
     };
 }
@@ -145,7 +147,7 @@ static int measure(struct suspend *suspend, uint64_t begin_ns, uint64_t bytes, u
 {
     uint64_t written_ns = clock_now_ns(), unsent = guest_count_dirty(&suspend->guest), synced_ns, now_ns;
     struct estimate_round round = {.sent_bytes = bytes};
-    int r = image_writer_sync(&suspend->writer, error);
+    int r = image_writer_sync(&suspend->writer, suspend->head.file_bytes, &suspend->cancelled, error);
 
     synced_ns = clock_now_ns();
     if (!r)
@@ -174,8 +176,6 @@ static void report_round(struct suspend *suspend, uint64_t begin_ns, uint64_t le
     struct tern_event event = event_of(suspend, TERN_EVENT_ROUND, &stats, begin_ns);
 
     event.bytes_left = left_bytes;
-    event.dirty_pages_ps = estimate_dirty_pages_ps(&suspend->estimate);
-    event.predicted_downtime_ns = estimate_downtime_ns(&suspend->estimate, left_bytes);
     events_send(&suspend->events, &event);
 }
 
@@ -189,7 +189,7 @@ static void decide(struct suspend *suspend, uint64_t left_bytes, struct converge
         .page_bytes = TERN_PAGE_BYTES,
         .bytes_ps = estimate_bytes_ps(estimate),
         .dirty_pages_ps = estimate_dirty_pages_ps(estimate),
-        .downtime_ns = estimate_downtime_ns(estimate, left_bytes),
+        .downtime_ns = suspend->predicted_ns,
         .fixed_ns = estimate_fixed_ns(estimate),
         .round_ns = estimate_round_ns(estimate, left_bytes),
     };
@@ -208,6 +208,7 @@ static int step(struct suspend *suspend, struct tern_error *error)
         r = measure(suspend, begin_ns, suspend->result.bytes_sent - before, &left_bytes, error);
     if (r)
         return r;
+    suspend->predicted_ns = estimate_downtime_ns(&suspend->estimate, left_bytes);
     decide(suspend, left_bytes, &decision);
     report_round(suspend, begin_ns, left_bytes);
     if (decision.kind == CONVERGE_ABORT)

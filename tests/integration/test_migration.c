@@ -217,18 +217,31 @@ Test(migration, bandwidth_is_kept, .timeout = 60)
     pair_free(&pair);
 }
 
+/* Within a round as at its end: what is known by then. */
+static void count_progress(struct pair *pair, const struct tern_event *event)
+{
+    uint32_t *told = pair->hook_opaque;
+
+    if (event->kind == TERN_EVENT_PROGRESS && event->predicted_downtime_ns && event->throttle_percent)
+        (*told)++;
+}
+
 Test(migration, writer_faster_than_the_network_is_throttled, .timeout = 90)
 {
     struct pair pair;
     struct process_guest_config config = busy;
+    uint32_t told = 0;
 
     config.working_set_bytes = 96 * MIB;
     config.dirty_pages_ps = 60000;
     pair_init(&pair, &config, NULL, pair_host(false));
     pair.source_options.bandwidth_bps = 1000000000; /* the working set takes 0.8 s */
     pair.source_options.downtime_limit_ns /= 2;
+    pair.on_source_event = count_progress;
+    pair.hook_opaque = &told;
     pair_run(&pair);
     pair_check_moved(&pair);
+    cr_assert_gt(told, 0, "no progress event told of the throttle and the downtime");
     pair_free(&pair);
 }
 

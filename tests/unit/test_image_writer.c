@@ -90,3 +90,21 @@ Test(image_writer, a_folder_that_cannot_be_synced_leaves_the_older_image)
     cr_assert_eq(access(partial, F_OK), -1);
     remove_folder();
 }
+
+/* Where much may lie in the page cache, whoever cancels does not wait for all of it. */
+Test(image_writer, a_cancelled_sync_ends_before_the_disk_has_all)
+{
+    _Atomic bool cancelled = false;
+    struct tern_error error = {0};
+    struct image_writer writer;
+
+    make_folder();
+    cr_assert_eq(image_writer_open(path, &writer, &error), 0, "%s", error.message);
+    writer.is_direct = false;
+    cr_assert_eq(image_writer_reserve(&writer, 3 * IMAGE_SYNC_BYTES + 4096, &error), 0);
+    cr_assert_eq(image_writer_sync(&writer, 3 * IMAGE_SYNC_BYTES + 4096, &cancelled, &error), 0, "%s", error.message);
+    cancelled = true;
+    cr_assert_eq(image_writer_sync(&writer, 3 * IMAGE_SYNC_BYTES + 4096, &cancelled, &error), -ECANCELED);
+    image_writer_close(&writer);
+    remove_folder();
+}

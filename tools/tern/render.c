@@ -32,6 +32,7 @@ void render_line(struct json_object *event, char *text, size_t text_bytes)
     char rate[UNITS_TEXT_BYTES], left[UNITS_TEXT_BYTES], downtime[UNITS_TEXT_BYTES];
     uint64_t round = json_member_number(event, "round");
     uint64_t throttle = json_member_number(event, "throttle_percent");
+    uint64_t predicted_ns = ns_of(event, "predicted_downtime_ms");
     size_t n;
 
     n = (size_t)snprintf(text, text_bytes, "%s", json_member_text(event, "phase"));
@@ -39,7 +40,7 @@ void render_line(struct json_object *event, char *text, size_t text_bytes)
         n += (size_t)snprintf(text + n, text_bytes - n, ", round %lu, %s, %s left, predicted downtime %s",
                               (unsigned long)round, units_rate(json_member_number(event, "rate_bps"), rate),
                               units_size(json_member_number(event, "bytes_left"), left),
-                              units_duration(ns_of(event, "predicted_downtime_ms"), downtime));
+                              predicted_ns ? units_duration(predicted_ns, downtime) : "unknown yet");
     else if (json_member_number(event, "bytes_left") && n < text_bytes) /* a guest that runs out of its image */
         n += (size_t)snprintf(text + n, text_bytes - n, ", %s still to be read",
                               units_size(json_member_number(event, "bytes_left"), left));
