@@ -34,6 +34,10 @@ lab_end()
     local status=$? made=$((lab_ok + lab_failed + lab_skipped))
     trap - EXIT
     echo "# $lab_ok ok, $lab_failed not ok, $lab_skipped skipped of $lab_planned planned"
+    if [[ $lab_failed -gt 0 ]] && declare -F emulation_broke >/dev/null && emulation_broke; then
+        echo "# QEMU's emulation broke a guest, see bystander.sh: no verdict"
+        exit 125
+    fi
     if [[ $made -ne $lab_planned || $lab_planned -eq 0 ]]; then
         echo "not ok plan: $made checks made of $lab_planned planned"
         exit 1

@@ -54,7 +54,7 @@ reads_on()
     wait_until 60 says "$2" 'guest: tick'
     before=$(grep -c 'guest: disk' "$work/$2.serial" || true)
     wait_until 60 more_disk "$2" $((before + 2))
-    ticks_follow "$work/$1.serial" "$work/$2.serial"
+    ticks_follow "$work/$1.serial" "$work/$2.serial" || { head -n 30 "$work/$2.serial" && return 1; }
     ! complaints
 }
 

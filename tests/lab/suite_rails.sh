@@ -4,9 +4,10 @@
 # Two rails: lanes ride both, each with keys of its own; when one goes down in the middle of a round, the other carries
 # the rest; when it is up again its lane comes back; and the guest arrives whole.
 # The long one moves a synthetic guest, which is to write for a minute: emulated SVM breaks KVM's guests now and then
-# (vm.sh says how), and one that stands still has arrived before a rail is back. A guest under KVM has a short one, and a
+# (bystander.sh says how), and one that stands still has arrived before a rail is back. A guest under KVM has a short one, and a
 # second try if its CPU broke it.
 . tests/lab/lib.sh
+. tests/lab/bystander.sh
 . tests/lab/vm.sh
 both=rxe0,rxe1 sockets=$(mktemp -d)
 
