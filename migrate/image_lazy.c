@@ -12,11 +12,15 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "migrate/image_load.h"
 #include "transport/error.h"
+
+#define NO_MEMORY_PAUSE_MS 100
+#define NO_MEMORY_TRIES    200u
 
 enum group_state { GROUP_MISSING, GROUP_READING, GROUP_THERE, GROUP_LOST };
 
@@ -31,6 +35,7 @@ struct image_lazy {
     pthread_t thread;
     uint8_t *buffers; /* IMAGE_LOAD_SLOTS for the filling, one for faults; a group each */
     _Atomic uint8_t *states;
+    _Atomic uint8_t *notes; /* the groups that were begun, be it by a process that has ended; lent memory: shared */
     _Atomic uint64_t left_groups;
     int (*turn)(void *opaque, uint64_t left_bytes, struct tern_error *error);
     void *turn_opaque;
@@ -60,9 +65,21 @@ static void wake(const struct image_lazy *lazy, uint64_t address, uint64_t lengt
     ioctl(lazy->uffd, UFFDIO_WAKE, &range);
 }
 
-/* A page that is there already was put there by somebody else: nobody does, but for a process that began it. */
-static int copy(const struct image_lazy *lazy, uint64_t to, const uint8_t *from, uint64_t length_bytes)
+/* Memory that the host is short of may come; whoever waits for the page can wait on. */
+static bool is_to_be_tried_again(const struct image_lazy *lazy, int code, uint32_t *tries)
 {
+    struct pollfd stop = {.fd = lazy->stop_fd, .events = POLLIN};
+
+    if (code != ENOMEM)
+        return code == EAGAIN;
+    return (*tries)++ < NO_MEMORY_TRIES && !poll(&stop, 1, NO_MEMORY_PAUSE_MS);
+}
+
+/* is_begun: what is there was put there by us, or by a process that has ended, and stays. Nobody else does. */
+static int copy(const struct image_lazy *lazy, uint64_t to, const uint8_t *from, uint64_t length_bytes, bool is_begun)
+{
+    uint32_t tries = 0;
+
     while (length_bytes) {
         struct uffdio_copy copy = {.dst = to, .src = (uintptr_t)from, .len = length_bytes};
         uint64_t done;
@@ -70,9 +87,9 @@ static int copy(const struct image_lazy *lazy, uint64_t to, const uint8_t *from,
         if (!ioctl(lazy->uffd, UFFDIO_COPY, &copy))
             return 0;
         done = copy.copy > 0 ? (uint64_t)copy.copy : 0;
-        if (!done && errno == EEXIST && lazy->lent && lazy->lent->begun)
+        if (!done && errno == EEXIST && is_begun)
             done = TERN_PAGE_BYTES;
-        if (!done && errno != EAGAIN)
+        if (!done && !is_to_be_tried_again(lazy, errno, &tries))
             return -errno;
         to += done;
         from += done;
@@ -85,15 +102,16 @@ static int copy(const struct image_lazy *lazy, uint64_t to, const uint8_t *from,
 static int put_zeros(const struct image_lazy *lazy, uint64_t page, uint64_t page_bytes)
 {
     struct uffdio_zeropage zero = {.range = {page, page_bytes}};
+    uint32_t tries = 0;
     uint8_t *zeros;
     int r = 0;
 
     if (page_bytes == TERN_PAGE_BYTES) {
-        while (ioctl(lazy->uffd, UFFDIO_ZEROPAGE, &zero) && !r)
-            r = errno == EAGAIN ? 0 : -errno;
+        while (!r && ioctl(lazy->uffd, UFFDIO_ZEROPAGE, &zero))
+            r = is_to_be_tried_again(lazy, errno, &tries) ? 0 : -errno;
     } else {
         zeros = mmap(NULL, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        r = zeros == MAP_FAILED ? -errno : copy(lazy, page, zeros, page_bytes);
+        r = zeros == MAP_FAILED ? -errno : copy(lazy, page, zeros, page_bytes, false);
         if (zeros != MAP_FAILED)
             munmap(zeros, page_bytes);
     }
@@ -106,6 +124,17 @@ static uint64_t address_of(const struct image_lazy *lazy, const struct image_gro
     return lazy->addresses[place->region] + place->offset_bytes;
 }
 
+static int cannot_put(int code, struct tern_error *error)
+{
+    if (code == -ESRCH)
+        return error_set(error, code, NULL, "the process that has the guest's memory has ended");
+    if (code == -EEXIST)
+        return error_set(error, code, NULL,
+                         "guest memory was touched by somebody else before it was read from its image, and may have "
+                         "been seen as zeros");
+    return error_set(error, code, NULL, "cannot put guest memory in its place: %s", strerror(-code));
+}
+
 /* All of a group's data, then whoever waits for it. */
 static int put_group(struct image_lazy *lazy, uint64_t group, uint8_t *bytes, const uint64_t *digests,
                      struct tern_error *error)
@@ -114,26 +143,25 @@ static int put_group(struct image_lazy *lazy, uint64_t group, uint8_t *bytes, co
     uint64_t length = (uint64_t)place.n_pages * TERN_PAGE_BYTES;
     uint64_t page_bytes = lazy->regions[place.region].page_bytes;
     uint64_t to = address_of(lazy, &place);
+    bool is_begun = atomic_exchange(&lazy->notes[group], 1);
     int r = 0;
 
     if (page_bytes > TERN_PAGE_BYTES) {
         for (uint32_t page = 0; page < place.n_pages; page++)
             if (!digests[page])
                 memset(bytes + (uint64_t)page * TERN_PAGE_BYTES, 0, TERN_PAGE_BYTES);
-        r = copy(lazy, to, bytes, length);
+        r = copy(lazy, to, bytes, length, is_begun);
     } else {
         for (uint32_t first = 0, end; first < place.n_pages && !r; first = end + 1) {
             for (end = first; end < place.n_pages && digests[end]; end++)
                 ;
             if (end > first)
                 r = copy(lazy, to + (uint64_t)first * TERN_PAGE_BYTES, bytes + (uint64_t)first * TERN_PAGE_BYTES,
-                         (uint64_t)(end - first) * TERN_PAGE_BYTES);
+                         (uint64_t)(end - first) * TERN_PAGE_BYTES, is_begun);
         }
     }
-    if (r == -ESRCH)
-        return error_set(error, r, NULL, "the process that has the guest's memory has ended");
     if (r)
-        return error_set(error, r, NULL, "cannot put guest memory in its place: %s", strerror(-r));
+        return cannot_put(r, error);
     atomic_store(&lazy->states[group], GROUP_THERE);
     atomic_fetch_sub(&lazy->left_groups, 1);
     wake(lazy, to, length);
@@ -177,8 +205,20 @@ static void read_for_fault(struct image_lazy *lazy, uint64_t group)
         r = put_group(lazy, group, bytes, digests, &error);
     if (!r)
         return;
-    lose_group(lazy, group);
+    if (r == -ENOMEM)
+        atomic_store(&lazy->states[group], GROUP_MISSING); /* the image has it: it is not lost */
+    else
+        lose_group(lazy, group);
     note_failure(lazy, r, &error);
+}
+
+static void put_zeros_for_fault(struct image_lazy *lazy, uint64_t page, uint64_t page_bytes)
+{
+    struct tern_error error = {0};
+    int r = put_zeros(lazy, page, page_bytes);
+
+    if (r)
+        note_failure(lazy, cannot_put(r, &error), &error);
 }
 
 static void take_fault(struct image_lazy *lazy, uint64_t address)
@@ -194,7 +234,7 @@ static void take_fault(struct image_lazy *lazy, uint64_t address)
         if (pass(lazy, group, GROUP_MISSING, GROUP_READING))
             read_for_fault(lazy, group);
         else if (atomic_load(&lazy->states[group]) == GROUP_THERE)
-            put_zeros(lazy, lazy->addresses[i] + offset, region->page_bytes);
+            put_zeros_for_fault(lazy, lazy->addresses[i] + offset, region->page_bytes);
         return; /* or the filling is at it, and wakes all that wait when it is there */
     }
 }
@@ -263,6 +303,36 @@ static int register_regions(struct image_lazy *lazy, struct tern_error *error)
     return 0;
 }
 
+int image_lazy_notes(const struct image *image, int *fd_out, struct tern_error *error)
+{
+    int fd = memfd_create("tern notes", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
+
+    if (!r)
+        r = -posix_fallocate(fd, 0, (off_t)image->n_groups); /* no write to it is to find the host out of memory */
+    if (!r) {
+        *fd_out = fd;
+        return 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    return error_set(error, r, NULL, "no memory for notes of what is read: %s", strerror(-r));
+}
+
+static int open_notes(struct image_lazy *lazy, struct tern_error *error)
+{
+    uint64_t n = lazy->image->n_groups;
+    int fd = lazy->lent ? lazy->lent->notes_fd : -1;
+    struct stat found;
+
+    if (lazy->lent && (fstat(fd, &found) || (uint64_t)found.st_size < n))
+        return error_set(error, -EINVAL, NULL, "the notes of what was read are not of this image");
+    lazy->notes = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | (lazy->lent ? 0 : MAP_ANONYMOUS), fd, 0);
+    if (lazy->notes != MAP_FAILED)
+        return 0;
+    lazy->notes = NULL;
+    return error_set(error, -errno, NULL, "cannot map the notes of what is read: %s", strerror(errno));
+}
+
 /* What a process that has ended had heard of and not answered is asked again. */
 static void take_lent(struct image_lazy *lazy)
 {
@@ -298,6 +368,8 @@ static int start(struct image_lazy *lazy, struct tern_error *error)
         lazy->states[group] = zero ? GROUP_THERE : GROUP_MISSING;
         lazy->left_groups += !zero;
     }
+    if (!r)
+        r = open_notes(lazy, error);
     if (!r && lazy->lent)
         take_lent(lazy);
     else if (!r)
@@ -376,6 +448,8 @@ void image_lazy_stop(struct image_lazy *lazy)
         close(lazy->stop_fd);
     if (lazy->buffers != MAP_FAILED)
         munmap(lazy->buffers, (IMAGE_LOAD_SLOTS + 1) * IMAGE_GROUP_BYTES);
+    if (lazy->notes)
+        munmap(lazy->notes, lazy->image->n_groups);
     free(lazy->states);
     pthread_mutex_destroy(&lazy->lock);
     free(lazy);
@@ -414,9 +488,8 @@ static void failed(void *opaque, uint64_t group, bool is_damaged)
     wake(lazy, address_of(lazy, &at), (uint64_t)at.n_pages * TERN_PAGE_BYTES);
 }
 
-static int turn(void *opaque, struct tern_error *error)
+int image_lazy_noted(struct image_lazy *lazy, struct tern_error *error)
 {
-    struct image_lazy *lazy = opaque;
     int r;
 
     pthread_mutex_lock(&lazy->lock);
@@ -424,6 +497,14 @@ static int turn(void *opaque, struct tern_error *error)
     if (r)
         *error = lazy->error;
     pthread_mutex_unlock(&lazy->lock);
+    return r;
+}
+
+static int turn(void *opaque, struct tern_error *error)
+{
+    struct image_lazy *lazy = opaque;
+    int r = image_lazy_noted(lazy, error);
+
     return r ? r : lazy->turn(lazy->turn_opaque, atomic_load(&lazy->left_groups) * IMAGE_GROUP_BYTES, error);
 }
 

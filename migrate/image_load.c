@@ -60,7 +60,7 @@ static void fail(struct load *load, const struct slot *slot, int code)
     const struct shared *shared = load->shared;
 
     if (slot && shared->ops->failed)
-        shared->ops->failed(shared->opaque, slot->group, !load->code);
+        shared->ops->failed(shared->opaque, slot->group, !load->code && code != -ENOMEM);
     if (!load->code)
         load->code = code;
     atomic_store(&load->shared->stop, true);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "migrate/events.h"
 #include "migrate/image_lazy.h"
@@ -26,6 +27,7 @@ struct tern_resume {
     struct image_lazy *lazy;
     struct tern_lent_memory lent;
     bool is_lent;
+    int own_notes; /* -1: none */
     uint64_t start_ns, report_ns, first_bytes;
     _Atomic uint64_t left_bytes;
     uint64_t load_ns; /* when the reading of memory began */
@@ -74,6 +76,7 @@ int tern_resume_create(const struct tern_vm *vm, const char *path, const struct 
     resume->vm = vm;
     resume->options = taken;
     resume->image = (struct image){.fd = -1, .bulk_fd = -1};
+    resume->own_notes = -1;
     events_init(&resume->events, &taken, TERN_SIDE_DESTINATION);
     r = image_open(path, &resume->image, error);
     if (!r)
@@ -93,6 +96,8 @@ void tern_resume_destroy(struct tern_resume *resume)
 {
     if (!resume)
         return;
+    if (resume->own_notes >= 0)
+        close(resume->own_notes);
     image_close(&resume->image);
     events_free(&resume->events);
     free(resume);
@@ -188,16 +193,22 @@ static int lend(struct tern_resume *resume, bool on, struct tern_error *error)
     return VM_ASK(vm->lend_memory(vm->opaque, on, &resume->lent, error), "lend_memory", TERN_SIDE_DESTINATION, error);
 }
 
+/* The reason why not is the last word of `error`, whatever comes after it. */
 static int begin_lazily(struct tern_resume *resume, struct tern_error *error)
 {
     bool of_other = resume->vm->lend_memory != NULL;
-    int r = of_other ? lend(resume, true, error) : 0;
+    struct tern_error late = {0};
+    int r = of_other ? image_lazy_notes(&resume->image, &resume->own_notes, error) : 0;
 
+    if (of_other && !r) {
+        resume->lent.notes_fd = resume->own_notes;
+        r = lend(resume, true, error);
+    }
     if (r)
         return r;
     r = image_lazy_start(&resume->image, resume->vm, of_other ? &resume->lent : NULL, &resume->lazy, error);
-    if (r && of_other && !resume->lent.begun)
-        lend(resume, false, NULL);
+    if (r && of_other && !resume->lent.begun && lend(resume, false, &late))
+        events_warning(&resume->events, "%s", late.message);
     resume->is_lent = !r && of_other;
     return r;
 }
@@ -263,6 +274,16 @@ static int activate(struct tern_resume *resume, struct tern_error *error)
     return resume->lazy ? image_lazy_fill(resume->lazy, turn, resume, error) : 0;
 }
 
+/* The guest was written to its disks since: no other image goes with them. */
+static void explain_late(const struct tern_resume *resume, int code, struct tern_error *error)
+{
+    static const char hint[] = "its disks have been written since: an image, or a copy of one, fits only disks as they "
+                               "were when it was made";
+
+    if (resume->runs && code != -ESRCH && code != -ECANCELED)
+        snprintf(error->hint, sizeof(error->hint), "%s", hint);
+}
+
 /* It waits for what cannot come, or is not wanted any more: stopped while what can come still does. */
 static void stop_guest(struct tern_resume *resume)
 {
@@ -301,10 +322,17 @@ int tern_resume_run(struct tern_resume *resume, struct tern_result *result, stru
     r = load_state(resume, &own);
     if (!r)
         r = activate(resume, &own);
+    if (r && resume->lazy && image_lazy_noted(resume->lazy, &late)) { /* what has hung on it knows less */
+        r = late.code;
+        own = late;
+        late = (struct tern_error){0};
+    }
     if (!r)
         resume->left_bytes = 0;
     if (r)
         stop_guest(resume);
+    if (r)
+        explain_late(resume, r, &own);
     fill_result(resume, !r);
     image_lazy_stop(resume->lazy);
     resume->lazy = NULL;

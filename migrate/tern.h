@@ -86,12 +86,16 @@ struct tern_tracker {
 
 /* Guest memory that another process has, lent by it for a lazy resume (tern_vm.lend_memory).
  * image_fd     given: the image, open for reading, for whoever is to read on if this process ends. Borrowed
+ * notes_fd     given: a file in memory in which libtern notes what it begins to put there, for the same. Borrowed. A
+ *              VMM that reads on gives the one that its predecessor was given
  * uffd         a userfaultfd of that process, not blocking, which sees the kernel's faults too; every region is
  *              registered with it for missing pages, and every page is missing. The VMM's
  * addresses    where each region begins in that process
- * begun        a part of it has been read already, by a process that has ended: what is there is left as it is */
+ * begun        a part of it has been read already, by a process that has ended: what that one put there, by its notes,
+ *              is left as it is; anything else that is there was put there by nobody who may, and is damage */
 struct tern_lent_memory {
     int image_fd;
+    int notes_fd;
     int uffd;
     uint64_t addresses[TERN_IMAGE_REGIONS_MAX];
     bool begun;
@@ -126,11 +130,11 @@ struct tern_lent_memory {
  *                  once: from then on only libtern's resume, or the operator's word, may run the guest here. On return
  *                  whoever else would have run it (a watchdog of this process) no longer does. Part of the downtime.
  *                  -errno: the migration is given up and the guest runs on here
- * lend_memory      optional, resume: the regions are mappings of another process's memory. On: lend it for reading it
- *                  lazily; nobody touches the regions' mappings in this process from then on. -errno with the reason:
- *                  nothing has changed, and all of it is read before the guest runs. Off: all of it is there, or none
- *                  was put there: it is as other memory again. Not called if a part of it is missing for good: to touch
- *                  that must never read as zeros */
+ * lend_memory      optional, resume (and then pause is needed): the regions are mappings of another process's memory.
+ * On: lend it for reading it lazily; nobody touches the regions' mappings in this process from then on, and they may be
+ * taken away: only their addresses are used. -errno with the reason: all of it is to be read before the guest runs,
+ * through mappings that are there. Off: all of it is there, or none was put there: it is as other memory again. Not
+ * called if a part of it is missing for good: to touch that must never read as zeros */
 struct tern_vm {
     size_t struct_bytes;
     void *opaque;

@@ -51,6 +51,8 @@ int vm_check(const struct tern_vm *vm, enum tern_side side, struct tern_error *e
     if (!vm->resume || (side == TERN_SIDE_SOURCE && (!vm->pause || !vm->save_state)) ||
         (side == TERN_SIDE_DESTINATION && !vm->load_state))
         return invalid(error, "tern_vm lacks a callback that this side needs");
+    if (vm->lend_memory && !vm->pause)
+        return invalid(error, "tern_vm.lend_memory is set and pause is not");
     if (side == TERN_SIDE_SOURCE && (!vm->tracker.ops || !vm->tracker.ops->fetch || !vm->tracker.ops->start))
         return invalid(error, "tern_vm.tracker is not set");
     if (vm->state_capacity_bytes > STATE_CAPACITY_MAX)

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,7 +34,17 @@
 #define DAMAGED       (50 * MIB)
 #define DAMAGED_GROUP (2 * MIB)
 
-enum deed { WATCH, MEET_DAMAGE, DIE_BEFORE_LOAD, DIE_BEFORE_RUN, DIE_IN_THE_END, DIE, DIE_WITH_GUARDIAN };
+enum deed {
+    WATCH,
+    MEET_DAMAGE,
+    DIE_BEFORE_LOAD,
+    DIE_BEFORE_RUN,
+    DIE_IN_THE_END,
+    DIE,
+    DIE_DUMPING,
+    DIE_TOUCHED,
+    DIE_WITH_GUARDIAN
+};
 
 struct bench {
     struct qemu_side a, b;
@@ -126,6 +138,44 @@ static void kill_guardian(void)
     waitpid(pid, NULL, 0);
 }
 
+/* Somebody looks into the RAM's file, and makes a page of zeros of what is missing. */
+static void touch_late(void)
+{
+    int fd = open_ram(&bench.b, O_RDONLY);
+    volatile uint8_t *byte = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, LATE + 4096);
+
+    if (byte == MAP_FAILED || *byte)
+        _exit(5);
+    close(fd);
+}
+
+/* With all of its memory, files and all. */
+static void dump_core(void)
+{
+    struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+    FILE *filter = fopen("/proc/self/coredump_filter", "w");
+
+    if (chdir(bench.b.qemu.folder) || setrlimit(RLIMIT_CORE, &all) || !filter || fputs("0xff", filter) < 0 ||
+        fclose(filter))
+        _exit(6);
+    abort();
+}
+
+/* Its own core dump, or a debugger's, would touch it. */
+static bool has_ram_mapped(const struct qemu_side *side)
+{
+    char line[512], path[96];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    bool found = false;
+
+    cr_assert_not_null(maps);
+    snprintf(path, sizeof(path), "%s/ram", side->qemu.folder);
+    while (fgets(line, sizeof(line), maps))
+        found |= strstr(line, path) != NULL;
+    fclose(maps);
+    return found;
+}
+
 static int act_and_load(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error)
 {
     if (bench.deed == DIE_BEFORE_LOAD)
@@ -151,8 +201,13 @@ static int resume_and_act(void *opaque, struct tern_error *error)
         return r;
     if (bench.deed == DIE_WITH_GUARDIAN)
         kill_guardian();
+    if (bench.deed == DIE_DUMPING)
+        dump_core();
+    if (bench.deed == DIE_TOUCHED)
+        touch_late();
     if (bench.deed >= DIE)
         raise(SIGKILL);
+    cr_assert_not(has_ram_mapped(&bench.b), "tern has QEMU's RAM mapped while it is lent");
     qemu_side_await_counter(&bench.b, bench.deed == MEET_DAMAGE ? bench.stops_at : bench.suspended_at + 500);
     cr_assert_geq(first_there(&bench.b, LATE), LATE_END, "what the guest does not touch is there already");
     tern_resume_cancel(bench.session); /* too late: it needs its memory */
@@ -184,7 +239,8 @@ static void die_resuming(enum deed deed)
     cr_assert_geq(pid, 0);
     if (pid) {
         cr_assert_eq(waitpid(pid, &status, 0), pid);
-        cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "not killed: %x", (unsigned)status);
+        cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == (deed == DIE_DUMPING ? SIGABRT : SIGKILL),
+                  "not killed: %x", (unsigned)status);
         return;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -264,6 +320,7 @@ Test(qemu_lazy, the_guest_runs_before_its_memory_is_read, .timeout = 90)
     cr_assert(bench.done);
     cr_assert_str_eq(bench.b.result.device, "lazy");
     cr_assert_not(is_lent(), "QEMU was left a userfaultfd");
+    cr_assert(has_ram_mapped(&bench.b));
     qemu_side_close(&bench.b);
     expect_all_right("resumed");
     end();
@@ -307,6 +364,7 @@ static void expect_damage_named(const char *where)
     cr_assert(bench.done, "the guest did not run");
     cr_assert(strstr(bench.b.error.message, "section 'ram' of the image is damaged"), "%s", bench.b.error.message);
     cr_assert(strstr(bench.b.error.message, where), "%s", bench.b.error.message);
+    cr_assert(strstr(bench.b.error.hint, "its disks have been written since"), "%s", bench.b.error.hint);
 }
 
 Test(qemu_lazy, a_damaged_part_stops_the_guest_and_is_named, .timeout = 90)
@@ -378,11 +436,31 @@ Test(qemu_lazy, tern_killed_costs_the_guest_nothing, .timeout = 90)
     end();
 }
 
+Test(qemu_lazy, a_core_dump_of_tern_makes_no_zeros, .timeout = 90)
+{
+    start(100);
+    die_resuming(DIE_DUMPING);
+    await_all_there();
+    expect_all_right("dumped");
+    end();
+}
+
+Test(qemu_lazy, what_somebody_else_put_there_is_not_taken_for_read, .timeout = 90)
+{
+    start(100);
+    die_resuming(DIE_TOUCHED);
+    qemu_side_expect(&bench.b, "paused", "touched");
+    cr_assert(is_lent());
+    expect_said("cont", "", 1, "cannot continue: not all of the guest's memory was read");
+    end();
+}
+
 /* The guardian does, where tern was killed in the middle of it. */
 Test(qemu_lazy, ending_it_twice_is_harmless, .timeout = 60)
 {
     const struct guest_ram *ram;
     struct tern_error error = {0};
+    struct lent_files files;
     struct lent_ram lent;
     int uffd;
 
@@ -394,7 +472,8 @@ Test(qemu_lazy, ending_it_twice_is_harmless, .timeout = 60)
     cr_assert_eq(lent_ram_end(&ram->process, &lent, uffd, &error), 0, "%s", error.message);
     cr_assert_not(is_lent());
     lent.all_there = true;
-    cr_assert_eq(finish_load(&lent, &ram->process, bench.b.socket, -1, uffd, &error), 0, "%s", error.message);
+    files = (struct lent_files){-1, uffd, -1};
+    cr_assert_eq(finish_load(&lent, &ram->process, bench.b.socket, &files, &error), 0, "%s", error.message);
     close(uffd);
     qemu_side_expect(&bench.b, "inmigrate", "lent and not");
     qemu_side_end(&bench.b);

@@ -24,3 +24,15 @@ int signals_open(int *fd_out, struct tern_error *error)
     *fd_out = fd;
     return 0;
 }
+
+void signals_block_stops(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGQUIT);
+    sigaddset(&set, SIGTSTP);
+    sigaddset(&set, SIGTTIN);
+    sigaddset(&set, SIGTTOU);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}

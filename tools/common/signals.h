@@ -9,4 +9,8 @@
  * caller's, that has them. */
 int signals_open(int *fd_out, struct tern_error *error);
 
+/* signals_block_stops: from now on the terminal's keys do not stop or dump this process (Ctrl-Z, Ctrl-\): somebody
+ * waits for what it does. This thread, and those that it makes. */
+void signals_block_stops(void);
+
 #endif

@@ -19,7 +19,7 @@ struct finish {
     const struct lent_ram *lent;
     const char *qmp_path;
     const struct process *process;
-    int uffd;
+    const struct lent_files *files;
     bool stopped;
 };
 
@@ -38,8 +38,9 @@ static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struc
     struct finish *finish = opaque;
 
     if (!on)
-        return lent_ram_end(finish->process, finish->lent, finish->uffd, error);
-    memory->uffd = finish->uffd;
+        return lent_ram_end(finish->process, finish->lent, finish->files->uffd, error);
+    memory->uffd = finish->files->uffd;
+    memory->notes_fd = finish->files->notes_fd;
     memory->begun = true;
     for (uint32_t i = 0; i < finish->lent->n_regions; i++)
         memory->addresses[i] = finish->lent->regions[i].address;
@@ -74,7 +75,7 @@ static int on_resume(void *opaque, struct tern_error *error)
     return 0;
 }
 
-static int run(struct finish *finish, int image_fd, struct tern_error *error)
+static int run(struct finish *finish, struct tern_error *error)
 {
     struct tern_region regions[RAM_PARTS_MAX] = {0};
     struct tern_result result = {.struct_bytes = sizeof(result)};
@@ -101,7 +102,8 @@ static int run(struct finish *finish, int image_fd, struct tern_error *error)
         regions[i].file_fd = -1;
     }
     tern_options_init(&options);
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", image_fd); /* the same file, whatever has its name by now */
+    snprintf(path, sizeof(path), "/proc/self/fd/%d",
+             finish->files->image_fd); /* the same file, whatever has its name by now */
     r = tern_resume_create(&vm, path, &options, &session, error);
     if (!r) {
         r = tern_resume_run(session, &result, error);
@@ -112,10 +114,10 @@ static int run(struct finish *finish, int image_fd, struct tern_error *error)
     return r;
 }
 
-int finish_load(const struct lent_ram *lent, const struct process *process, const char *qmp_path, int image_fd,
-                int uffd, struct tern_error *error)
+int finish_load(const struct lent_ram *lent, const struct process *process, const char *qmp_path,
+                const struct lent_files *files, struct tern_error *error)
 {
-    struct finish finish = {.lent = lent, .process = process, .qmp_path = qmp_path, .uffd = uffd};
+    struct finish finish = {.lent = lent, .process = process, .qmp_path = qmp_path, .files = files};
 
-    return lent->all_there ? lent_ram_end(process, lent, uffd, error) : run(&finish, image_fd, error);
+    return lent->all_there ? lent_ram_end(process, lent, files->uffd, error) : run(&finish, error);
 }

@@ -12,10 +12,10 @@ void qemu_stop_for_good(struct qmp *qmp, const struct process *process);
 
 /* finish_load: read what is missing, check it, and end the lending. Blocks until the end.
  * process          QEMU's, as lent->pid, opened when that was surely QEMU
- * image_fd, uffd   borrowed
+ * files            borrowed
  * errors           as of tern_resume_run: the guest is stopped then (qemu_stop_for_good), and what is missing never
  *                  reads as zeros */
-int finish_load(const struct lent_ram *lent, const struct process *process, const char *qmp_path, int image_fd,
-                int uffd, struct tern_error *error);
+int finish_load(const struct lent_ram *lent, const struct process *process, const char *qmp_path,
+                const struct lent_files *files, struct tern_error *error);
 
 #endif

@@ -34,16 +34,17 @@ struct guardian {
     bool lends;              /* likewise */
 };
 
-#define LENDS 100 /* as a duty in an order: no duty, but RAM to read into, or none any more */
+#define N_FILES (sizeof(struct lent_files) / sizeof(int))
+#define LENDS   100 /* as a duty in an order: no duty, but RAM to read into, or none any more */
 
 /* An order, one packet of the socket pair. The settings follow as JSON; or a struct lent_ram, with the descriptors of
- * image and userfaultfd beside it, or nothing. */
+ * a struct lent_files beside it, or nothing. */
 struct order_head {
     int32_t duty, was_running;
 };
 
 union order_descriptors {
-    char bytes[CMSG_SPACE(2 * sizeof(int))];
+    char bytes[CMSG_SPACE(sizeof(struct lent_files))];
     struct cmsghdr align;
 };
 
@@ -56,7 +57,7 @@ struct charge {
     bool lends;
     struct lent_ram lent; /* while it lends; as are these, which are owned */
     struct process process;
-    int image_fd, uffd;
+    struct lent_files files;
 };
 
 /* All that is tern's is let go of; only what is needed stays. */
@@ -96,28 +97,28 @@ static void drop_lent(struct charge *charge)
     if (!charge->lends)
         return;
     process_close(&charge->process);
-    close(charge->image_fd);
-    close(charge->uffd);
+    close(charge->files.image_fd);
+    close(charge->files.uffd);
+    close(charge->files.notes_fd);
     charge->lends = false;
 }
 
 /* QEMU is there, as tern is just speaking with it: later its number might be another's. */
-static int take_lent(struct charge *charge, const char *packet, size_t length, const int fds[2])
+static int take_lent(struct charge *charge, const char *packet, size_t length, const struct lent_files *files)
 {
     int r;
 
     drop_lent(charge);
-    if (length != sizeof(charge->head) + sizeof(charge->lent) || fds[0] < 0)
+    if (length != sizeof(charge->head) + sizeof(charge->lent) || files->image_fd < 0)
         return 0;
     memcpy(&charge->lent, packet + sizeof(charge->head), sizeof(charge->lent));
-    charge->image_fd = fds[0];
-    charge->uffd = fds[1];
+    charge->files = *files;
     r = process_open(charge->lent.pid, &charge->process, NULL);
     charge->lends = !r;
     return r;
 }
 
-static void take_order(struct charge *charge, const char *packet, size_t length, const int fds[2])
+static void take_order(struct charge *charge, const char *packet, size_t length, const struct lent_files *files)
 {
     struct order_head head;
     char acknowledged = 1;
@@ -127,7 +128,7 @@ static void take_order(struct charge *charge, const char *packet, size_t length,
     memcpy(&head, packet, sizeof(head));
     if (head.duty != LENDS)
         take_duty(charge, packet, length);
-    else if (take_lent(charge, packet, length, fds))
+    else if (take_lent(charge, packet, length, files))
         return;
     send(GUARDIAN_FD, &acknowledged, 1, MSG_NOSIGNAL);
 }
@@ -144,16 +145,16 @@ static void serve(struct charge *charge)
             .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
         ssize_t n = recvmsg(GUARDIAN_FD, &message, MSG_CMSG_CLOEXEC);
         struct cmsghdr *head = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-        int fds[2] = {-1, -1};
+        struct lent_files files = {-1, -1, -1};
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return;
-        if (head && head->cmsg_len == CMSG_LEN(sizeof(fds)))
-            memcpy(fds, CMSG_DATA(head), sizeof(fds));
+        if (head && head->cmsg_len == CMSG_LEN(sizeof(files)))
+            memcpy(&files, CMSG_DATA(head), sizeof(files));
         packet[n] = 0;
-        take_order(charge, packet, (size_t)n, fds);
+        take_order(charge, packet, (size_t)n, &files);
     }
 }
 
@@ -163,7 +164,7 @@ static void read_on(const struct charge *charge)
 
     syslog(LOG_DAEMON | LOG_WARNING, "tern was killed; QEMU at %s: its guardian reads the rest of the guest's image",
            charge->qmp_path);
-    if (finish_load(&charge->lent, &charge->process, charge->qmp_path, charge->image_fd, charge->uffd, &error))
+    if (finish_load(&charge->lent, &charge->process, charge->qmp_path, &charge->files, &error))
         syslog(LOG_DAEMON | LOG_ERR, "QEMU at %s: its guest is stopped for good: %s", charge->qmp_path, error.message);
     else
         syslog(LOG_DAEMON | LOG_WARNING, "QEMU at %s: all of its guest's memory is there", charge->qmp_path);
@@ -259,25 +260,26 @@ int guardian_create(const char *qmp_path, struct guardian **out, struct tern_err
     return 0;
 }
 
-/* fds  two, or NULL */
-static int send_order(const struct guardian *guardian, const char *packet, size_t length, const int *fds)
+/* files    NULL: none */
+static int send_order(const struct guardian *guardian, const char *packet, size_t length,
+                      const struct lent_files *files)
 {
     union order_descriptors control = {0};
     struct iovec iov = {(char *)packet, length};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     struct cmsghdr *head = &control.align;
 
-    if (fds) {
+    if (files) {
         message.msg_control = control.bytes;
         message.msg_controllen = sizeof(control.bytes);
         *head =
-            (struct cmsghdr){.cmsg_len = CMSG_LEN(2 * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-        memcpy(CMSG_DATA(head), fds, 2 * sizeof(int));
+            (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(*files)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(head), files, sizeof(*files));
     }
     return sendmsg(guardian->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-static int order(struct guardian *guardian, const char *packet, size_t length, const int *fds)
+static int order(struct guardian *guardian, const char *packet, size_t length, const struct lent_files *files)
 {
     struct pollfd p = {.fd = guardian->fd, .events = POLLIN};
     uint64_t deadline_ns = clock_after_ms(ACKNOWLEDGE_MS);
@@ -286,7 +288,7 @@ static int order(struct guardian *guardian, const char *packet, size_t length, c
 
     while (recv(guardian->fd, &acknowledged, 1, MSG_DONTWAIT) == 1)
         ; /* late ones */
-    r = send_order(guardian, packet, length, fds);
+    r = send_order(guardian, packet, length, files);
     if (r)
         return r == -EAGAIN ? -ETIMEDOUT : -EPIPE;
     while (poll(&p, 1, clock_left_ms(deadline_ns)) < 0 && errno == EINTR)
@@ -330,19 +332,19 @@ int guardian_charge(struct guardian *guardian, enum guardian_duty duty, bool was
     return r ? silent(guardian, r, error) : 0;
 }
 
-int guardian_lend(struct guardian *guardian, const struct lent_ram *lent, int image_fd, int uffd,
+int guardian_lend(struct guardian *guardian, const struct lent_ram *lent, const struct lent_files *files,
                   struct tern_error *error)
 {
     struct order_head head = {LENDS, false};
     char packet[sizeof(head) + sizeof(*lent)];
-    int fds[2] = {image_fd, uffd}, r;
+    int r;
 
     if (!guardian)
         return 0;
     memcpy(packet, &head, sizeof(head));
     if (lent)
         memcpy(packet + sizeof(head), lent, sizeof(*lent));
-    r = order(guardian, packet, lent ? sizeof(packet) : sizeof(head), lent ? fds : NULL);
+    r = order(guardian, packet, lent ? sizeof(packet) : sizeof(head), lent ? files : NULL);
     if (r == -EPIPE && !lent)
         r = 0;
     if (!r)

@@ -51,9 +51,9 @@ int guardian_charge(struct guardian *guardian, enum guardian_duty duty, bool was
                     const struct qemu_settings *settings, struct tern_error *error);
 
 /* guardian_lend: from now on it would read the rest of the image into this RAM; NULL: not any more.
- * image_fd, uffd   it has copies of its own; the caller's stay the caller's
- * errors           -ETIMEDOUT, -EPIPE: with NULL success, too */
-int guardian_lend(struct guardian *guardian, const struct lent_ram *lent, int image_fd, int uffd,
+ * files    it has copies of its own; NULL with NULL
+ * errors   -ETIMEDOUT, -EPIPE: with NULL success, too */
+int guardian_lend(struct guardian *guardian, const struct lent_ram *lent, const struct lent_files *files,
                   struct tern_error *error);
 
 /* guardian_destroy: without a duty it is ended and waited for; one that still has one, or RAM to read into, is left

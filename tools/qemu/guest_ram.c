@@ -242,6 +242,27 @@ void guest_ram_close(struct guest_ram *ram)
     free(ram);
 }
 
+int guest_ram_hide(const struct guest_ram *ram, struct tern_error *error)
+{
+    for (uint32_t i = 0; i < ram->n_regions; i++)
+        if (mmap(ram->regions[i].base, ram->regions[i].length_bytes, PROT_NONE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+            return error_set(error, -errno, NULL, "cannot unmap the guest's RAM '%s': %s", ram->regions[i].name,
+                             strerror(errno));
+    return 0;
+}
+
+int guest_ram_show(const struct guest_ram *ram, struct tern_error *error)
+{
+    for (uint32_t i = 0; i < ram->n_regions; i++)
+        if (mmap(ram->regions[i].base, ram->regions[i].length_bytes, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_NORESERVE | MAP_FIXED, ram->places[i].fd,
+                 (off_t)ram->places[i].file_offset) == MAP_FAILED)
+            return error_set(error, -errno, NULL, "cannot map the guest's RAM '%s': %s", ram->regions[i].name,
+                             strerror(errno));
+    return 0;
+}
+
 int guest_ram_check(const struct guest_ram *ram, struct qmp *qmp, struct tern_error *error)
 {
     struct ram_layout *now = malloc(sizeof(*now));

@@ -36,6 +36,12 @@ void guest_ram_close(struct guest_ram *ram);
  * zero (tern.h). Looks at no page that was never written. */
 int guest_ram_clear(const struct guest_ram *ram, struct tern_error *error);
 
+/* guest_ram_hide: the regions' mappings here become addresses without memory, so that nothing that happens to this
+ * process (a core dump, a debugger) touches the RAM. guest_ram_show: they are mapped again. errors: what mmap(2) says
+ */
+int guest_ram_hide(const struct guest_ram *ram, struct tern_error *error);
+int guest_ram_show(const struct guest_ram *ram, struct tern_error *error);
+
 /* guest_ram_check: ask again. errors -ESTALE memory was plugged or unplugged since, and which. */
 int guest_ram_check(const struct guest_ram *ram, struct qmp *qmp, struct tern_error *error);
 

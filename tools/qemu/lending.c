@@ -2,6 +2,7 @@
 #include "tools/qemu/lending.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,7 +14,7 @@ struct lending {
     const struct guest_ram *ram;
     struct guardian *guardian;
     struct lent_ram lent;
-    int uffd;
+    struct lent_files files;
 };
 
 static int check(struct qmp *qmp, struct tern_error *error)
@@ -30,21 +31,34 @@ static int check(struct qmp *qmp, struct tern_error *error)
     return r;
 }
 
-/* The guardian knows of it before the first page is missing. */
-static int lend(struct lending *lending, int image_fd, struct tern_error *error)
+/* It is QEMU's own again, and ours. */
+static int undo(struct lending *lending, struct tern_error *error)
 {
-    int r = lent_ram_begin(lending->ram, &lending->lent, &lending->uffd, error);
+    int r = lent_ram_end(&lending->ram->process, &lending->lent, lending->files.uffd, error), code;
+
+    code = guest_ram_show(lending->ram, r ? NULL : error);
+    return r ? r : code;
+}
+
+/* The guardian knows of it before the first page is missing, and nobody has it mapped but QEMU. */
+static int lend(struct lending *lending, struct tern_error *error)
+{
+    struct tern_error late = {0};
+    int r = lent_ram_begin(lending->ram, &lending->lent, &lending->files.uffd, error);
 
     if (r)
         return r;
-    r = guardian_lend(lending->guardian, &lending->lent, image_fd, lending->uffd, error);
+    r = guardian_lend(lending->guardian, &lending->lent, &lending->files, error);
+    if (!r)
+        r = guest_ram_hide(lending->ram, error);
     if (!r)
         r = lent_ram_empty(lending->ram, error);
     if (!r)
         return 0;
-    guardian_lend(lending->guardian, NULL, -1, -1, NULL);
-    lent_ram_end(&lending->ram->process, &lending->lent, lending->uffd, NULL);
-    close(lending->uffd);
+    guardian_lend(lending->guardian, NULL, NULL, NULL);
+    if (undo(lending, &late) && error)
+        snprintf(error->hint, sizeof(error->hint), "%.*s", (int)sizeof(error->hint) - 1, late.message);
+    close(lending->files.uffd);
     return r;
 }
 
@@ -61,12 +75,13 @@ int lending_begin(struct qmp *qmp, const struct guest_ram *ram, struct guardian 
         return error_set(error, -ENOMEM, NULL, "out of memory for the QEMU adaptor");
     lending->ram = ram;
     lending->guardian = guardian;
-    r = lend(lending, memory->image_fd, error);
+    lending->files = (struct lent_files){memory->image_fd, -1, memory->notes_fd};
+    r = lend(lending, error);
     if (r) {
         free(lending);
         return r;
     }
-    memory->uffd = lending->uffd;
+    memory->uffd = lending->files.uffd;
     for (uint32_t i = 0; i < lending->lent.n_regions; i++)
         memory->addresses[i] = lending->lent.regions[i].address;
     *out = lending;
@@ -74,13 +89,13 @@ int lending_begin(struct qmp *qmp, const struct guest_ram *ram, struct guardian 
 }
 
 /* Killed in the middle, the guardian ends it: it does not read again, or take an end that was made for damage. */
-int lending_end(struct lending *lending, int image_fd, struct tern_error *error)
+int lending_end(struct lending *lending, struct tern_error *error)
 {
     int r;
 
     lending->lent.all_there = true;
-    guardian_lend(lending->guardian, &lending->lent, image_fd, lending->uffd, NULL);
-    r = lent_ram_end(&lending->ram->process, &lending->lent, lending->uffd, error);
+    guardian_lend(lending->guardian, &lending->lent, &lending->files, NULL);
+    r = undo(lending, error);
     lending_abandon(lending);
     return r;
 }
@@ -89,7 +104,7 @@ void lending_abandon(struct lending *lending)
 {
     if (!lending)
         return;
-    guardian_lend(lending->guardian, NULL, -1, -1, NULL);
-    close(lending->uffd);
+    guardian_lend(lending->guardian, NULL, NULL, NULL);
+    close(lending->files.uffd);
     free(lending);
 }

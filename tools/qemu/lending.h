@@ -9,13 +9,15 @@
 
 struct lending;
 
-/* lending_begin: memory->image_fd is given, the rest is written. qmp is used here only; ram, guardian (may be NULL):
+/* lending_begin: lend it, with every page missing. qmp is used here only; ram, guardian (may be NULL):
  * borrowed until its end.
- * errors   nothing has changed: those of qemu_refuse_lending, lent_ram_begin, guardian_lend */
+ * Meanwhile ram's mappings here have no memory (guest_ram_hide). memory->image_fd and notes_fd are given.
+ * errors   those of qemu_refuse_lending, lent_ram_begin, guardian_lend: the RAM is as other memory again, empty maybe;
+ *          where QEMU has kept a descriptor, that is told after the reason */
 int lending_begin(struct qmp *qmp, const struct guest_ram *ram, struct guardian *guardian,
                   struct tern_lent_memory *memory, struct lending **out, struct tern_error *error);
 /* lending_end: all is there. errors as of lent_ram_end; it is over all the same */
-int lending_end(struct lending *lending, int image_fd, struct tern_error *error);
+int lending_end(struct lending *lending, struct tern_error *error);
 /* lending_abandon: what is missing cannot come: QEMU's own descriptor makes who touches it wait. Takes NULL. */
 void lending_abandon(struct lending *lending);
 

@@ -6,7 +6,8 @@
  * QEMU keeps a descriptor of it until all is there. So, whoever dies in between, tern and its guardian too, what is
  * missing never reads as zeros: it is waited for; and whoever looks (lent_ram_stands) knows that a part is missing.
  * Nobody may look into the RAM's file meanwhile but by read(2): through a mapping elsewhere what is missing would
- * become zeros. source: userfaultfd(2), ioctl_userfaultfd(2) */
+ * become zeros. So tern itself has none meanwhile (lending.c), and what is put where something is already is damage,
+ * unless it was begun by tern. source: userfaultfd(2), ioctl_userfaultfd(2) */
 #ifndef TOOLS_QEMU_LENT_RAM_H
 #define TOOLS_QEMU_LENT_RAM_H
 
@@ -23,6 +24,11 @@ struct lent_ram {
         uint64_t guest_address, length_bytes, page_bytes;
         uint64_t address; /* in QEMU */
     } regions[RAM_PARTS_MAX];
+};
+
+/* What reading takes beside: the image, the userfaultfd, the notes of what was begun (tern_lent_memory). Borrowed. */
+struct lent_files {
+    int image_fd, uffd, notes_fd;
 };
 
 /* lent_ram_begin: make and register it; nothing is emptied yet.

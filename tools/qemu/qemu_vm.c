@@ -232,7 +232,7 @@ static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struc
 
     if (on)
         return lending_begin(vm->qmp, vm->ram, vm->guardian, memory, &vm->lending, error);
-    r = lending_end(vm->lending, memory->image_fd, error);
+    r = lending_end(vm->lending, error);
     vm->lending = NULL;
     return r;
 }

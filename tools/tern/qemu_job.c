@@ -298,6 +298,8 @@ static int start(struct qemu_job *job)
     int nice = job->values->nice == CLI_UNSET ? NICE_DEFAULT : (int)job->values->nice;
     int r = signals_open(&job->signal_fd, &job->error);
 
+    if (job->of_image && job->side == TERN_SIDE_DESTINATION) /* its guest waits for what this process reads */
+        signals_block_stops();
     job->result.struct_bytes = sizeof(job->result);
     render_init(&job->render, stderr);
     ongoing_init(&job->ongoing);
