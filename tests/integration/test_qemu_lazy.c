@@ -37,6 +37,7 @@
 enum deed {
     WATCH,
     MEET_DAMAGE,
+    HANG_IN_LOAD,
     DIE_BEFORE_LOAD,
     DIE_BEFORE_RUN,
     DIE_IN_THE_END,
@@ -176,10 +177,24 @@ static bool has_ram_mapped(const struct qemu_side *side)
     return found;
 }
 
+/* QEMU's main thread waits for what cannot come. */
+static void expect_hangs_on(uint64_t at)
+{
+    struct tern_error error = {0};
+    char text[192];
+
+    snprintf(text, sizeof(text), "{\"val\": %llu, \"size\": 4096, \"filename\": \"%s/pmem\"}", (unsigned long long)at,
+             bench.b.qemu.folder);
+    cr_assert_eq(qmp_command(bench.b.qemu.qmp, "pmemsave", json_tokener_parse(text), 1000, NULL, &error), -ETIMEDOUT,
+                 "what is missing was read: %s", error.message);
+}
+
 static int act_and_load(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error)
 {
     if (bench.deed == DIE_BEFORE_LOAD)
         raise(SIGKILL);
+    if (bench.deed == HANG_IN_LOAD)
+        expect_hangs_on(DAMAGED);
     return bench.of_vm.load_state(opaque, buffer, length_bytes, error);
 }
 
@@ -373,6 +388,7 @@ Test(qemu_lazy, a_damaged_part_stops_the_guest_and_is_named, .timeout = 90)
     damage(DAMAGED + 12345);
     expect_damage_named("at 0x3200000");
     qemu_side_expect(&bench.b, "paused", "damaged");
+    cr_assert_eq(qemu_vm_fate(bench.b.vm), QEMU_VM_LOST_PAUSED);
     cr_assert_geq(first_there(&bench.b, DAMAGED), DAMAGED + DAMAGED_GROUP, "a part of what is damaged is there");
     qemu_side_close(&bench.b);
     qemu_side_expect_settings(&bench.b, "damaged");
@@ -397,8 +413,23 @@ Test(qemu_lazy, a_guest_that_meets_the_damage_goes_no_further, .timeout = 90)
     bench.deed = MEET_DAMAGE;
     snprintf(where, sizeof(where), "at %#lx", group);
     expect_damage_named(where);
+    cr_assert_eq(qemu_vm_fate(bench.b.vm), QEMU_VM_LOST_KILLED);
     cr_assert_eq(qemu_side_counter(&bench.b), bench.stops_at, "the guest went on");
     cr_assert_geq(first_there(&bench.b, group), group + DAMAGED_GROUP, "a part of what is damaged is there");
+    end();
+}
+
+/* It would keep its disks locked for ever. */
+Test(qemu_lazy, a_qemu_that_hangs_on_the_damage_before_its_guest_runs_is_killed, .timeout = 90)
+{
+    start(100);
+    damage(DAMAGED + 12345);
+    bench.deed = HANG_IN_LOAD;
+    cr_assert_eq(run_resume(), -EILSEQ, "%s", bench.b.error.message);
+    cr_assert(strstr(bench.b.error.message, "section 'ram' of the image is damaged"), "%s", bench.b.error.message);
+    cr_assert(strstr(bench.b.error.hint, "take another copy"), "%s", bench.b.error.hint);
+    cr_assert_eq(qemu_vm_fate(bench.b.vm), QEMU_VM_KILLED);
+    qemu_side_expect_ended(&bench.b, "hung");
     end();
 }
 
@@ -481,8 +512,6 @@ Test(qemu_lazy, ending_it_twice_is_harmless, .timeout = 60)
 
 Test(qemu_lazy, killed_with_its_guardian_the_guest_waits_and_reads_no_zeros, .timeout = 90)
 {
-    struct tern_error error = {0};
-    struct json_object *arguments;
     char text[192];
 
     start(100);
@@ -491,11 +520,7 @@ Test(qemu_lazy, killed_with_its_guardian_the_guest_waits_and_reads_no_zeros, .ti
     expect_said("status", "", 0, "for memory that was not read from its image");
     snprintf(text, sizeof(text), "--to %s", bench.image);
     expect_said("suspend", text, 1, "a part of the guest's memory has not been read from its image");
-    snprintf(text, sizeof(text), "{\"val\": %llu, \"size\": 4096, \"filename\": \"%s/pmem\"}", LATE,
-             bench.b.qemu.folder);
-    arguments = json_tokener_parse(text);
-    cr_assert_eq(qmp_command(bench.b.qemu.qmp, "pmemsave", arguments, 1000, NULL, &error), -ETIMEDOUT,
-                 "what is missing was read: %s", error.message);
+    expect_hangs_on(LATE);
     cr_assert_geq(first_there(&bench.b, LATE), LATE_END, "something was put where nothing had been read");
     end();
 }

@@ -311,3 +311,45 @@ Test(qmp, a_command_that_nobody_reads, .timeout = 20)
     qmp_close(qmp);
     close(fds[0]);
 }
+
+static int gate[2]; /* what the server waits for before it answers */
+static uint32_t n_asked;
+
+static void wait_at_gate(int fd)
+{
+    char byte;
+
+    (void)fd;
+    if (read(gate[0], &byte, 1) != 1)
+        return;
+}
+
+static bool goes_on(void *opaque)
+{
+    (void)opaque;
+    if (++n_asked == 3 && write(gate[1], "", 1) != 1)
+        return false;
+    return n_asked <= 1000;
+}
+
+Test(qmp, patience_outlasts_a_timeout, .timeout = 60)
+{
+    static const struct qmp_step script[] = {
+        OPENING, HEAR("cont"), CALL(wait_at_gate), SAY("{\"return\": {}, \"id\": %I}"), {0}};
+    struct tern_error error = {0};
+    struct qmp_server server;
+    struct qmp *qmp;
+
+    cr_assert_eq(pipe(gate), 0);
+    qmp = qmp_server_client(&server, script);
+    cr_assert_not(qmp_goes_on(qmp));
+    qmp_set_patience(qmp, goes_on, NULL);
+    cr_assert_eq(qmp_command(qmp, "cont", NULL, 20, NULL, &error), 0, "%s", error.message);
+    cr_assert_geq(n_asked, 3);
+    qmp_set_patience(qmp, NULL, NULL);
+    cr_assert_eq(qmp_command(qmp, "cont", NULL, 20, NULL, &error), -ETIMEDOUT);
+    qmp_close(qmp);
+    qmp_server_end(&server);
+    close(gate[0]);
+    close(gate[1]);
+}

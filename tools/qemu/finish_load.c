@@ -2,7 +2,7 @@
 /* It is a lazy resume once more, of a guest whose state was loaded and which runs, or will never run. */
 #include "tools/qemu/finish_load.h"
 
-#include <poll.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,14 +23,20 @@ struct finish {
     bool stopped;
 };
 
-void qemu_stop_for_good(struct qmp *qmp, const struct process *process)
+/* One that hangs up is about to end. */
+enum qemu_stopped qemu_stop_for_good(struct qmp *qmp, const struct process *process)
 {
-    struct pollfd p = {.fd = process->pidfd, .events = POLLIN};
+    int r = process_has_ended(process, 0) ? -ECONNRESET : -ETIMEDOUT;
 
-    if (qmp && !qmp_command(qmp, "stop", NULL, STOP_MS, NULL, NULL))
-        return;
-    syscall(SYS_pidfd_send_signal, p.fd, SIGKILL, NULL, 0);
-    poll(&p, 1, KILL_MS);
+    if (qmp && r == -ETIMEDOUT)
+        r = qmp_command(qmp, "stop", NULL, STOP_MS, NULL, NULL);
+    if (!r)
+        return QEMU_PAUSED;
+    if (r == -ECONNRESET && process_has_ended(process, KILL_MS))
+        return QEMU_HAD_ENDED;
+    syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
+    process_has_ended(process, KILL_MS);
+    return QEMU_KILLED;
 }
 
 static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struct tern_error *error)

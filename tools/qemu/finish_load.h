@@ -6,9 +6,12 @@
 
 #include "tools/qemu/lent_ram.h"
 
+enum qemu_stopped { QEMU_PAUSED, QEMU_KILLED, QEMU_HAD_ENDED };
+
 /* qemu_stop_for_good: a part of its memory cannot come: the guest is paused, or, where QEMU itself or a CPU waits for
- * that part and does not stop, QEMU is killed. qmp may be NULL: it is. */
-void qemu_stop_for_good(struct qmp *qmp, const struct process *process);
+ * that part and does not stop, QEMU is killed. qmp may be NULL: it is.
+ * returns  which it was; QEMU_HAD_ENDED: by itself, before (its guest was powered off, say) */
+enum qemu_stopped qemu_stop_for_good(struct qmp *qmp, const struct process *process);
 
 /* finish_load: read what is missing, check it, and end the lending. Blocks until the end.
  * process          QEMU's, as lent->pid, opened when that was surely QEMU

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/qemu/lent_ram.h"
@@ -15,6 +16,7 @@ struct lending {
     struct guardian *guardian;
     struct lent_ram lent;
     struct lent_files files;
+    blkcnt_t n_blocks; /* of RAM that were there last time */
 };
 
 static int check(struct qmp *qmp, struct tern_error *error)
@@ -86,6 +88,19 @@ int lending_begin(struct qmp *qmp, const struct guest_ram *ram, struct guardian 
         memory->addresses[i] = lending->lent.regions[i].address;
     *out = lending;
     return 0;
+}
+
+bool lending_goes_on(void *opaque)
+{
+    struct lending *lending = opaque;
+    blkcnt_t before = lending->n_blocks;
+    struct stat found;
+
+    lending->n_blocks = 0;
+    for (uint32_t i = 0; i < lending->ram->n_regions; i++)
+        if (!fstat(lending->ram->places[i].fd, &found))
+            lending->n_blocks += found.st_blocks;
+    return lending->n_blocks > before;
 }
 
 /* Killed in the middle, the guardian ends it: it does not read again, or take an end that was made for damage. */

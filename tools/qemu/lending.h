@@ -16,6 +16,9 @@ struct lending;
  *          where QEMU has kept a descriptor, that is told after the reason */
 int lending_begin(struct qmp *qmp, const struct guest_ram *ram, struct guardian *guardian,
                   struct tern_lent_memory *memory, struct lending **out, struct tern_error *error);
+/* lending_goes_on: has anything been put there since it was asked last? As a qmp_set_patience has it: QEMU may be
+ * waiting for it. opaque: the struct lending */
+bool lending_goes_on(void *opaque);
 /* lending_end: all is there. errors as of lent_ram_end; it is over all the same */
 int lending_end(struct lending *lending, struct tern_error *error);
 /* lending_abandon: what is missing cannot come: QEMU's own descriptor makes who touches it wait. Takes NULL. */

@@ -87,7 +87,9 @@ int migration_wait(struct qmp *qmp, const char *wanted, const char *what, int ti
         if (!strcmp(status, "failed") || !strcmp(status, "cancelled"))
             return error_set(error, -EREMOTEIO, "QEMU's own output may say more", "QEMU cannot %s: %s", what,
                              *reason ? reason : status);
-        if (!clock_left_ms(deadline_ns))
+        if (!clock_left_ms(deadline_ns) && qmp_goes_on(qmp))
+            deadline_ns = clock_after_ms((uint32_t)timeout_ms);
+        else if (!clock_left_ms(deadline_ns))
             return error_set(error, -ETIMEDOUT, NULL, "QEMU does not %s within %d s: its migration is '%s'", what,
                              timeout_ms / 1000, status);
     }

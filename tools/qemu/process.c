@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "transport/clock.h"
 #include "transport/error.h"
 
 #define READ_STEP_BYTES 65536
@@ -59,6 +61,16 @@ void process_close(struct process *process)
     if (process->pidfd >= 0)
         close(process->pidfd);
     process->folder = process->pidfd = -1;
+}
+
+bool process_has_ended(const struct process *process, int timeout_ms)
+{
+    struct pollfd p = {.fd = process->pidfd, .events = POLLIN};
+    uint64_t deadline_ns = clock_after_ms((uint32_t)timeout_ms);
+
+    while (poll(&p, 1, clock_left_ms(deadline_ns)) < 0 && errno == EINTR)
+        ;
+    return p.revents & POLLIN;
 }
 
 int process_read(const struct process *process, const char *name, char **text_out, struct tern_error *error)

@@ -26,6 +26,9 @@ int process_of_peer(int socket, struct process *out, struct tern_error *error);
 /* Takes {.folder = -1, .pidfd = -1}. */
 void process_close(struct process *process);
 
+/* process_has_ended: at the latest after that time. */
+bool process_has_ended(const struct process *process, int timeout_ms);
+
 /* process_read: the whole of a file in its folder, zero-terminated, the caller's to free. */
 int process_read(const struct process *process, const char *name, char **text_out, struct tern_error *error);
 

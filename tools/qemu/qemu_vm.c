@@ -21,6 +21,7 @@
 #define STATE_BYTES   (32u << 20) /* 0.2 MB without video memory; that is in it, mostly as zeros */
 #define MACHINE_BYTES 128u
 #define CONNECT_MS    10000
+#define QUIT_MS       5000
 
 struct qemu_vm {
     enum tern_side side;
@@ -34,8 +35,10 @@ struct qemu_vm {
     struct qemu_destination *destination; /* from prepare on */
     struct announce announce;             /* as the destination's QEMU is set */
     bool loads;                           /* it may have a guest in it */
-    bool is_lost;                         /* and that has run, and cannot any more */
-    struct lending *lending;              /* while its memory is read (destination) */
+    enum qemu_vm_fate fate;
+    void (*before_run)(void *opaque); /* may be NULL */
+    void *before_run_opaque;
+    struct lending *lending; /* while its memory is read (destination) */
     atomic_bool runs;
     char machine[MACHINE_BYTES]; /* its type, like pc-q35-7.2-machine */
     struct tern_vm description;
@@ -188,26 +191,48 @@ static int on_resume_source(void *opaque, struct tern_error *error)
     return r;
 }
 
+/* The source will be told that this guest can never run: so it must not, whatever QEMU has yet to read of our commands.
+ */
+static void kill_qemu(struct qemu_vm *vm)
+{
+    if (qemu_stop_for_good(NULL, &vm->ram->process) == QEMU_KILLED)
+        vm->fate = QEMU_VM_KILLED;
+}
+
+/* At a destination: one that hangs, as it waits for memory that cannot come, would keep its disks locked for ever. */
+static int end_qemu(struct qemu_vm *vm, bool hangs, struct tern_error *error)
+{
+    int r = hangs ? -ETIMEDOUT : qmp_quit(vm->qmp, error);
+
+    if (r == -ETIMEDOUT || (!r && vm->lending && !process_has_ended(&vm->ram->process, QUIT_MS)))
+        kill_qemu(vm);
+    return r == -ETIMEDOUT && vm->fate == QEMU_VM_KILLED ? 0 : r;
+}
+
+/* While its memory is lent, what keeps it from ending is still being read: the last moment to end it. */
 static int on_load(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error)
 {
     struct qemu_vm *vm = opaque;
+    int r;
 
     vm->loads = true;
-    return qemu_destination_load(vm->destination, buffer, length_bytes, error);
-}
-
-/* The source will be told that this guest can never run: so it must not, whatever QEMU has yet to read of our commands.
- */
-static void kill_qemu(const struct qemu_vm *vm)
-{
-    qemu_stop_for_good(NULL, &vm->ram->process);
+    r = qemu_destination_load(vm->destination, buffer, length_bytes, error);
+    if (!r || !vm->lending)
+        return r;
+    qmp_set_patience(vm->qmp, NULL, NULL);
+    end_qemu(vm, r == -ETIMEDOUT, NULL);
+    vm->loads = false; /* nothing is left to be ended */
+    return r;
 }
 
 static int on_resume_destination(void *opaque, struct tern_error *error)
 {
     struct qemu_vm *vm = opaque;
-    int r = qemu_destination_resume(vm->destination, &vm->announce, error);
+    int r;
 
+    if (vm->before_run)
+        vm->before_run(vm->before_run_opaque);
+    r = qemu_destination_resume(vm->destination, &vm->announce, error);
     if (r)
         kill_qemu(vm);
     atomic_store(&vm->runs, !r);
@@ -216,12 +241,15 @@ static int on_resume_destination(void *opaque, struct tern_error *error)
 
 static int on_pause_destination(void *opaque, struct tern_error *error)
 {
+    static const enum qemu_vm_fate fates[] = {[QEMU_PAUSED] = QEMU_VM_LOST_PAUSED,
+                                              [QEMU_KILLED] = QEMU_VM_LOST_KILLED,
+                                              [QEMU_HAD_ENDED] = QEMU_VM_LOST_ENDED};
     struct qemu_vm *vm = opaque;
 
     (void)error;
-    qemu_stop_for_good(vm->qmp, &vm->ram->process);
+    qmp_set_patience(vm->qmp, NULL, NULL);
+    vm->fate = fates[qemu_stop_for_good(vm->qmp, &vm->ram->process)];
     atomic_store(&vm->runs, false);
-    vm->is_lost = true;
     return 0;
 }
 
@@ -230,8 +258,13 @@ static int on_lend(void *opaque, bool on, struct tern_lent_memory *memory, struc
     struct qemu_vm *vm = opaque;
     int r;
 
-    if (on)
-        return lending_begin(vm->qmp, vm->ram, vm->guardian, memory, &vm->lending, error);
+    if (on) {
+        r = lending_begin(vm->qmp, vm->ram, vm->guardian, memory, &vm->lending, error);
+        if (!r)
+            qmp_set_patience(vm->qmp, lending_goes_on, vm->lending);
+        return r;
+    }
+    qmp_set_patience(vm->qmp, NULL, NULL);
     r = lending_end(vm->lending, error);
     vm->lending = NULL;
     return r;
@@ -378,6 +411,8 @@ void qemu_vm_close(struct qemu_vm *vm)
 {
     if (!vm)
         return;
+    if (vm->qmp)
+        qmp_set_patience(vm->qmp, NULL, NULL);
     qemu_source_destroy(vm->source);
     qemu_destination_destroy(vm->destination);
     tern_tracker_destroy(&vm->tracker);
@@ -438,17 +473,23 @@ struct remote_tracker_cost qemu_vm_tracking_cost(const struct qemu_vm *vm)
     return remote_tracker_cost(&vm->tracker);
 }
 
-bool qemu_vm_is_lost(const struct qemu_vm *vm)
+enum qemu_vm_fate qemu_vm_fate(const struct qemu_vm *vm)
 {
-    return vm->is_lost;
+    return vm->fate;
+}
+
+void qemu_vm_before_run(struct qemu_vm *vm, void (*call)(void *opaque), void *opaque)
+{
+    vm->before_run = call;
+    vm->before_run_opaque = opaque;
 }
 
 int qemu_vm_leave(struct qemu_vm *vm, bool keep, struct tern_error *error)
 {
     int r;
 
-    if (vm->side == TERN_SIDE_DESTINATION && (!vm->loads || vm->is_lost))
-        return 0;
+    if (vm->side == TERN_SIDE_DESTINATION)
+        return vm->loads && vm->fate == QEMU_VM_NONE ? end_qemu(vm, false, error) : 0;
     qemu_source_destroy(vm->source);
     vm->source = NULL;
     r = keep ? doubt_clear(vm->qmp, error) : qmp_quit(vm->qmp, error);

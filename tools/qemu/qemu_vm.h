@@ -39,12 +39,22 @@ struct remote_tracker_cost qemu_vm_tracking_cost(const struct qemu_vm *vm);
 /* Do the virtual CPUs run, as far as this process has had them stopped and run? Any thread. */
 bool qemu_vm_runs(const struct qemu_vm *vm);
 
-/* The guest ran here and was stopped for good, as a part of its memory could not be read (destination). It is left
- * paused, or QEMU was killed. */
-bool qemu_vm_is_lost(const struct qemu_vm *vm);
+/* What became of it here, other than being left (destination). The first three: it had run from an image of which a
+ * part could not be read. */
+enum qemu_vm_fate {
+    QEMU_VM_NONE,
+    QEMU_VM_LOST_PAUSED, /* the guest is paused for good */
+    QEMU_VM_LOST_KILLED, /* it did not stop, and QEMU was killed */
+    QEMU_VM_LOST_ENDED,  /* QEMU had ended before */
+    QEMU_VM_KILLED,      /* it had not run; QEMU did not answer, and was killed, as its guest must not run */
+};
+enum qemu_vm_fate qemu_vm_fate(const struct qemu_vm *vm);
+
+/* qemu_vm_before_run: called just before QEMU is told to run the guest (destination), after which it may have run. */
+void qemu_vm_before_run(struct qemu_vm *vm, void (*call)(void *opaque), void *opaque);
 
 /* The guest runs elsewhere now: end this QEMU, or keep it, stopped (source). At a destination the guest stays at the
- * source: a QEMU that has loaded its state is ended; one that still waits may be used again. */
+ * source: a QEMU that has loaded its state is ended, if need be killed; one that still waits may be used again. */
 int qemu_vm_leave(struct qemu_vm *vm, bool keep, struct tern_error *error);
 
 #endif

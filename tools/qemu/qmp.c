@@ -24,6 +24,8 @@ struct qmp {
     uint64_t last_id;
     int version[3];
     char error_class[64];
+    bool (*patience)(void *opaque); /* NULL: none */
+    void *patience_opaque;
     struct json_object *events[QMP_EVENTS_MAX]; /* owned; a ring */
     size_t first_event, n_events;
 };
@@ -146,14 +148,18 @@ static bool is_answer(struct qmp *qmp, struct json_object *message)
                : id == qmp->last_id && json_object_object_get_ex(message, "return", NULL);
 }
 
-static int wait_answer(struct qmp *qmp, const char *name, uint64_t deadline_ns, struct json_object **reply_out,
-                       struct tern_error *error)
+static int wait_answer(struct qmp *qmp, const char *name, uint64_t deadline_ns, uint32_t timeout_ms,
+                       struct json_object **reply_out, struct tern_error *error)
 {
     struct json_object *message, *part;
     int r;
 
     for (;;) {
         r = qmp_stream_read(&qmp->stream, deadline_ns, &message, error);
+        if (r == -ETIMEDOUT && qmp_goes_on(qmp)) {
+            deadline_ns = clock_after_ms(timeout_ms);
+            continue;
+        }
         if (r == -ETIMEDOUT)
             return error_set(error, r, "see whether QEMU hangs", "QEMU does not answer %s", name);
         if (r)
@@ -194,12 +200,24 @@ static int say(struct qmp *qmp, const char *name, struct json_object *arguments,
 int qmp_command(struct qmp *qmp, const char *name, struct json_object *arguments, int timeout_ms,
                 struct json_object **reply_out, struct tern_error *error)
 {
-    uint64_t deadline_ns = clock_after_ms((uint32_t)(timeout_ms > 0 ? timeout_ms : 0));
+    uint32_t wait_ms = (uint32_t)(timeout_ms > 0 ? timeout_ms : 0);
+    uint64_t deadline_ns = clock_after_ms(wait_ms);
     int r;
 
     qmp->error_class[0] = 0;
     r = say(qmp, name, arguments, deadline_ns, error);
-    return r ? r : wait_answer(qmp, name, deadline_ns, reply_out, error);
+    return r ? r : wait_answer(qmp, name, deadline_ns, wait_ms, reply_out, error);
+}
+
+void qmp_set_patience(struct qmp *qmp, bool (*goes_on)(void *opaque), void *opaque)
+{
+    qmp->patience = goes_on;
+    qmp->patience_opaque = opaque;
+}
+
+bool qmp_goes_on(struct qmp *qmp)
+{
+    return qmp->patience && qmp->patience(qmp->patience_opaque);
 }
 
 int qmp_send(struct qmp *qmp, const char *name, struct json_object *arguments, struct tern_error *error)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A client of QEMU's machine protocol over its unix socket.
- * Invariant: no call blocks longer than its timeout, whatever QEMU does: stands still, dies, sends halves of messages.
- * An object is used by one thread at a time. Knows the protocol, and nothing of what the commands mean.
- * source   QEMU docs/interop/qmp-spec.txt */
+ * Invariant: no call blocks longer than its timeout (but for qmp_set_patience), whatever QEMU does: stands still, dies,
+ * sends halves of messages. An object is used by one thread at a time. Knows the protocol, and nothing of what the
+ * commands mean. source   QEMU docs/interop/qmp-spec.txt */
 #ifndef TOOLS_QEMU_QMP_H
 #define TOOLS_QEMU_QMP_H
 
@@ -36,6 +36,11 @@ void qmp_close(struct qmp *qmp);
  *              -ECONNRESET QEMU is gone; -EPROTO it spoke nonsense: every later call fails the same way */
 int qmp_command(struct qmp *qmp, const char *name, struct json_object *arguments, int timeout_ms,
                 struct json_object **reply_out, struct tern_error *error);
+
+/* qmp_set_patience: from now on a command, whose time is up, is waited for as long again each time that goes_on says so
+ * (something that QEMU waits for is still coming). NULL: no longer. qmp_goes_on: what it says now, for other waits */
+void qmp_set_patience(struct qmp *qmp, bool (*goes_on)(void *opaque), void *opaque);
+bool qmp_goes_on(struct qmp *qmp);
 
 /* qmp_send: the same without waiting; what QEMU answers is dropped. For what may fail without harm. */
 int qmp_send(struct qmp *qmp, const char *name, struct json_object *arguments, struct tern_error *error);

@@ -89,7 +89,7 @@ static int begin(struct qemu_destination *destination, struct tern_error *error)
 }
 
 /* QEMU that refuses the state closes its end: what it says of it is asked for afterwards. */
-static int feed(int fd, const uint8_t *bytes, size_t length, struct tern_error *error)
+static int feed(struct qmp *qmp, int fd, const uint8_t *bytes, size_t length, struct tern_error *error)
 {
     uint64_t deadline_ns = clock_after_ms(STEP_MS);
 
@@ -102,6 +102,8 @@ static int feed(int fd, const uint8_t *bytes, size_t length, struct tern_error *
             length -= (size_t)n;
         } else if (errno != EAGAIN && errno != EINTR) {
             return 0;
+        } else if (!clock_left_ms(deadline_ns) && qmp_goes_on(qmp)) {
+            deadline_ns = clock_after_ms(STEP_MS);
         } else if (!clock_left_ms(deadline_ns)) {
             return error_set(error, -ETIMEDOUT, NULL, "QEMU does not take its device state");
         } else {
@@ -120,7 +122,7 @@ int qemu_destination_load(struct qemu_destination *destination, const void *buff
     destination->loads = true;
     r = begin(destination, error);
     if (!r)
-        r = feed(destination->fd, buffer, length_bytes, error);
+        r = feed(destination->qmp, destination->fd, buffer, length_bytes, error);
     shutdown(destination->fd, SHUT_WR);
     if (!r)
         r = migration_wait(destination->qmp, "completed", "take the device state", STEP_MS, NULL, error);

@@ -48,11 +48,18 @@ static void note_resumed(struct qemu_job *job, const struct tern_event *event)
 
     if (!job->resume || event->kind != TERN_EVENT_PHASE || event->phase != TERN_PHASE_ACTIVATE)
         return;
-    suspended_note_clear(job->values->qmp);
     if (job->values->json || job->values->quiet)
         return;
     printf("the guest runs here, resumed from %s in %s\n", job->values->image, units_duration(event->elapsed_ns, took));
     fflush(stdout);
+}
+
+/* Whatever comes now, its disks are not those of the image any more. */
+static void before_run(void *opaque)
+{
+    const struct qemu_job *job = opaque;
+
+    suspended_note_clear(job->values->qmp);
 }
 
 /* Whose events are shown to people: the source's, and those of a resume, but for its few phases. */
@@ -113,6 +120,19 @@ void qemu_job_cancel(struct qemu_job *job)
         tern_resume_cancel(job->resume);
 }
 
+static void tell_fate(struct qemu_job *job)
+{
+    static const char *const words[] = {
+        [QEMU_VM_LOST_PAUSED] = "the guest ran and is stopped for good",
+        [QEMU_VM_LOST_KILLED] = "the guest ran, and its QEMU was killed, as it did not stop",
+        [QEMU_VM_LOST_ENDED] = "QEMU has ended before all of its guest's memory was read",
+        [QEMU_VM_KILLED] = "QEMU was killed, as it did not answer"};
+    const char *fate = job->vm ? words[qemu_vm_fate(job->vm)] : NULL;
+
+    if (fate && strncmp(job->error.message, fate, strlen(fate)))
+        error_prefix(&job->error, fate);
+}
+
 static void run(struct qemu_job *job)
 {
     pthread_t thread;
@@ -125,8 +145,7 @@ static void run(struct qemu_job *job)
     qemu_serve(job);
     pthread_join(thread, NULL);
     render_end(&job->render);
-    if (qemu_vm_is_lost(job->vm))
-        error_prefix(&job->error, "the guest ran and is stopped for good");
+    tell_fate(job);
 }
 
 static int open_session(struct qemu_job *job)
@@ -143,6 +162,7 @@ static int open_session(struct qemu_job *job)
         return tern_suspend_create(vm, values->image, &job->options, &job->suspend, &job->error);
     if (job->of_image) {
         job->options.eager = values->eager;
+        qemu_vm_before_run(job->vm, before_run, job);
         return tern_resume_create(vm, values->image, &job->options, &job->resume, &job->error);
     }
     job->options.host = *at->host ? at->host : NULL;
@@ -161,7 +181,7 @@ static const char *state_of(const struct qemu_job *job)
     if (job->side == TERN_SIDE_SOURCE && good)
         return job->of_image ? "suspended" : "inactive";
     if (job->side == TERN_SIDE_DESTINATION && job->result.outcome == TERN_OUTCOME_FAILED)
-        return qemu_vm_is_lost(job->vm) ? "paused" : "inactive";
+        return qemu_vm_fate(job->vm) == QEMU_VM_LOST_PAUSED ? "paused" : "inactive";
     return job->runs ? "active" : "paused";
 }
 
@@ -258,6 +278,12 @@ static int cannot(const struct qemu_job *job)
     return CLI_EXIT_FAILED;
 }
 
+static void leave_destination(struct qemu_job *job)
+{
+    qemu_vm_leave(job->vm, false, NULL);
+    tell_fate(job);
+}
+
 /* The other side has the guest, or is told that it stays there. */
 static void leave(struct qemu_job *job)
 {
@@ -265,7 +291,7 @@ static void leave(struct qemu_job *job)
     struct tern_error error = {0};
 
     if (job->side == TERN_SIDE_DESTINATION && job->result.outcome == TERN_OUTCOME_FAILED)
-        qemu_vm_leave(job->vm, false, NULL);
+        leave_destination(job);
     if (job->of_image && is_source && good)
         suspended_note_write(job->values->qmp, job->values->image);
     else if (good)
