@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -152,4 +154,101 @@ Test(guardian, removes_the_socket_of_a_tern_that_was_killed, .timeout = 30)
     cr_assert(in_time(control, false), "%s is still there", control);
     close(ends[0]);
     rmdir(folder);
+}
+
+/* ---- whose socket it is ---- */
+
+struct scene {
+    char folder[64], qmp[80];
+    int listener;
+    pid_t qemu; /* a process that the guardian is told of */
+};
+
+static void set_up(struct scene *scene)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    strcpy(scene->folder, "/tmp/tern_guardian_XXXXXX");
+    cr_assert_not_null(mkdtemp(scene->folder));
+    snprintf(scene->qmp, sizeof(scene->qmp), "%s/qmp", scene->folder);
+    strcpy(address.sun_path, scene->qmp);
+    scene->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(bind(scene->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    cr_assert_eq(listen(scene->listener, 1), 0);
+    scene->qemu = fork();
+    cr_assert_geq(scene->qemu, 0);
+    if (!scene->qemu) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pause();
+        _exit(0);
+    }
+}
+
+static void end_qemu(struct scene *scene)
+{
+    kill(scene->qemu, SIGKILL);
+    waitpid(scene->qemu, NULL, 0);
+}
+
+static void tear_down(struct scene *scene)
+{
+    close(scene->listener);
+    unlink(scene->qmp);
+    rmdir(scene->folder);
+}
+
+/* A duty for the process; tern has gone then. */
+static void leave_duty(const char *qmp, pid_t qemu, void (*before)(struct scene *scene), struct scene *scene)
+{
+    struct guardian *guardian = create(qmp);
+
+    guardian_watch(guardian, qemu);
+    cr_assert_eq(guardian_charge(guardian, GUARDIAN_GUEST, true, &settings, NULL), 0);
+    if (before)
+        before(scene);
+    guardian_destroy(guardian);
+}
+
+/* All that is said, after the greeting and the negotiation. returns its length */
+static ssize_t hear_more(int listener)
+{
+    static const char greeting[] = "{\"QMP\": {\"version\": {}}}\r\n", agreed[] = "{\"return\": {}, \"id\": 1}\r\n";
+    int fd = accept(listener, NULL, NULL);
+    char line[256];
+    ssize_t n;
+
+    cr_assert_eq(write(fd, greeting, strlen(greeting)), (ssize_t)strlen(greeting));
+    for (size_t i = 0; i == 0 || line[i - 1] != '\n'; line[++i] = 0)
+        cr_assert(i < sizeof(line) - 2 && read(fd, line + i, 1) == 1);
+    cr_assert_not_null(strstr(line, "qmp_capabilities"), "%s", line);
+    cr_assert_eq(write(fd, agreed, strlen(agreed)), (ssize_t)strlen(agreed));
+    n = read(fd, line, sizeof(line));
+    close(fd);
+    return n;
+}
+
+Test(guardian, another_qemu_at_the_path_is_told_nothing, .timeout = 30)
+{
+    struct scene scene;
+
+    set_up(&scene);
+    leave_duty(scene.qmp, scene.qemu, NULL, NULL);
+    cr_assert_leq(hear_more(scene.listener), 0, "it told a stranger");
+    leave_duty(scene.qmp, getpid(), NULL, NULL);
+    cr_assert_gt(hear_more(scene.listener), 0, "it did not tell whom it should");
+    end_qemu(&scene);
+    tear_down(&scene);
+}
+
+Test(guardian, for_a_qemu_that_has_ended_it_does_nothing, .timeout = 30)
+{
+    struct scene scene;
+    struct pollfd p;
+
+    set_up(&scene);
+    leave_duty(scene.qmp, scene.qemu, end_qemu, &scene);
+    cr_assert_gt(waitpid(-1, NULL, 0), 0); /* the guardian */
+    p = (struct pollfd){.fd = scene.listener, .events = POLLIN};
+    cr_assert_eq(poll(&p, 1, 0), 0, "it has spoken to its successor");
+    tear_down(&scene);
 }

@@ -20,7 +20,9 @@ struct finish {
     const char *qmp_path;
     const struct process *process;
     const struct lent_files *files;
-    bool stopped;
+    void (*warn)(const char *text);
+    bool is_stopped;
+    enum qemu_stopped stopped;
 };
 
 /* One that hangs up is about to end. */
@@ -58,11 +60,22 @@ static int on_pause(void *opaque, struct tern_error *error)
     struct finish *finish = opaque;
     struct qmp *qmp = NULL;
 
-    finish->stopped = true;
-    qmp_connect(finish->qmp_path, STOP_MS, &qmp, error);
-    qemu_stop_for_good(qmp, finish->process);
+    if (!qmp_connect(finish->qmp_path, STOP_MS, &qmp, error) && !process_is_peer(finish->process, qmp_fd(qmp))) {
+        qmp_close(qmp); /* another QEMU, at the same path */
+        qmp = NULL;
+    }
+    finish->stopped = qemu_stop_for_good(qmp, finish->process);
+    finish->is_stopped = true;
     qmp_close(qmp);
     return 0;
+}
+
+static void on_event(void *opaque, const struct tern_event *event)
+{
+    const struct finish *finish = opaque;
+
+    if (event->kind == TERN_EVENT_WARNING)
+        finish->warn(event->text);
 }
 
 static int on_load(void *opaque, const void *buffer, size_t length_bytes, struct tern_error *error)
@@ -108,6 +121,8 @@ static int run(struct finish *finish, struct tern_error *error)
         regions[i].file_fd = -1;
     }
     tern_options_init(&options);
+    options.on_event = on_event;
+    options.event_opaque = finish;
     snprintf(path, sizeof(path), "/proc/self/fd/%d",
              finish->files->image_fd); /* the same file, whatever has its name by now */
     r = tern_resume_create(&vm, path, &options, &session, error);
@@ -115,15 +130,22 @@ static int run(struct finish *finish, struct tern_error *error)
         r = tern_resume_run(session, &result, error);
         tern_resume_destroy(session);
     }
-    if (r && !finish->stopped)
+    if (r && !finish->is_stopped)
         on_pause(finish, NULL);
     return r;
 }
 
 int finish_load(const struct lent_ram *lent, const struct process *process, const char *qmp_path,
-                const struct lent_files *files, struct tern_error *error)
+                const struct lent_files *files, void (*warn)(const char *text), enum qemu_stopped *stopped_out,
+                struct tern_error *error)
 {
-    struct finish finish = {.lent = lent, .process = process, .qmp_path = qmp_path, .files = files};
+    struct finish finish = {.lent = lent, .process = process, .qmp_path = qmp_path, .files = files, .warn = warn};
+    int r;
 
-    return lent->all_there ? lent_ram_end(process, lent, files->uffd, error) : run(&finish, error);
+    if (lent->all_there)
+        return lent_ram_end(process, lent, files->uffd, error);
+    r = run(&finish, error);
+    if (r)
+        *stopped_out = finish.stopped;
+    return r;
 }

@@ -14,11 +14,14 @@ enum qemu_stopped { QEMU_PAUSED, QEMU_KILLED, QEMU_HAD_ENDED };
 enum qemu_stopped qemu_stop_for_good(struct qmp *qmp, const struct process *process);
 
 /* finish_load: read what is missing, check it, and end the lending. Blocks until the end.
- * process          QEMU's, as lent->pid, opened when that was surely QEMU
+ * process          QEMU's, opened when that was surely QEMU
  * files            borrowed
+ * warn             takes what libtern warns of
+ * stopped_out      with an error: how the guest was stopped; it is not, and this is as it was, where lent->all_there
  * errors           as of tern_resume_run: the guest is stopped then (qemu_stop_for_good), and what is missing never
  *                  reads as zeros */
 int finish_load(const struct lent_ram *lent, const struct process *process, const char *qmp_path,
-                const struct lent_files *files, struct tern_error *error);
+                const struct lent_files *files, void (*warn)(const char *text), enum qemu_stopped *stopped_out,
+                struct tern_error *error);
 
 #endif

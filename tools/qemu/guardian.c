@@ -24,11 +24,12 @@
 
 #define ACKNOWLEDGE_MS 2000
 #define RETRY_MS       200
+#define ASK_MS         5000
 #define ORDER_BYTES    65536
 #define GUARDIAN_FD    3
 
 struct guardian {
-    pid_t pid;
+    pid_t pid, qemu; /* qemu 0: not known */
     int fd;
     enum guardian_duty duty; /* the last that was acknowledged */
     bool lends;              /* likewise */
@@ -40,7 +41,7 @@ struct guardian {
 /* An order, one packet of the socket pair. The settings follow as JSON; or a struct lent_ram, with the descriptors of
  * a struct lent_files beside it, or nothing. */
 struct order_head {
-    int32_t duty, was_running;
+    int32_t duty, was_running, qemu;
 };
 
 union order_descriptors {
@@ -54,9 +55,10 @@ struct charge {
     const char *qmp_path;
     struct order_head head;
     struct json_object *settings; /* owned */
+    struct process process;       /* QEMU's; pid 0: not known */
+    bool is_gone;                 /* it had ended before it was known */
     bool lends;
     struct lent_ram lent; /* while it lends; as are these, which are owned */
-    struct process process;
     struct lent_files files;
 };
 
@@ -96,26 +98,29 @@ static void drop_lent(struct charge *charge)
 {
     if (!charge->lends)
         return;
-    process_close(&charge->process);
     close(charge->files.image_fd);
     close(charge->files.uffd);
     close(charge->files.notes_fd);
     charge->lends = false;
 }
 
-/* QEMU is there, as tern is just speaking with it: later its number might be another's. */
-static int take_lent(struct charge *charge, const char *packet, size_t length, const struct lent_files *files)
+/* It is there, as tern is just speaking with it: later its number might be another's. */
+static int take_process(struct charge *charge, pid_t qemu)
 {
-    int r;
+    int r = !qemu || charge->process.pid == qemu ? 0 : process_open(qemu, &charge->process, NULL);
 
+    charge->is_gone |= r == -ESRCH;
+    return r == -ESRCH ? 0 : r;
+}
+
+static void take_lent(struct charge *charge, const char *packet, size_t length, const struct lent_files *files)
+{
     drop_lent(charge);
     if (length != sizeof(charge->head) + sizeof(charge->lent) || files->image_fd < 0)
-        return 0;
+        return;
     memcpy(&charge->lent, packet + sizeof(charge->head), sizeof(charge->lent));
     charge->files = *files;
-    r = process_open(charge->lent.pid, &charge->process, NULL);
-    charge->lends = !r;
-    return r;
+    charge->lends = true;
 }
 
 static void take_order(struct charge *charge, const char *packet, size_t length, const struct lent_files *files)
@@ -126,10 +131,12 @@ static void take_order(struct charge *charge, const char *packet, size_t length,
     if (length < sizeof(head))
         return;
     memcpy(&head, packet, sizeof(head));
+    if (take_process(charge, head.qemu))
+        return;
     if (head.duty != LENDS)
         take_duty(charge, packet, length);
-    else if (take_lent(charge, packet, length, files))
-        return;
+    else
+        take_lent(charge, packet, length, files);
     send(GUARDIAN_FD, &acknowledged, 1, MSG_NOSIGNAL);
 }
 
@@ -158,16 +165,52 @@ static void serve(struct charge *charge)
     }
 }
 
+static bool has_ended(const struct charge *charge)
+{
+    return charge->is_gone || (charge->process.pid && process_has_ended(&charge->process, 0));
+}
+
+static bool is_ours(const struct charge *charge, const struct qmp *qmp)
+{
+    return !charge->process.pid || process_is_peer(&charge->process, qmp_fd(qmp));
+}
+
+static void warn(const char *text)
+{
+    syslog(LOG_DAEMON | LOG_WARNING, "%s", text);
+}
+
+static const char *ask_run_state(const struct charge *charge, char state[32])
+{
+    struct qmp *qmp = NULL;
+
+    if (qmp_connect(charge->qmp_path, ASK_MS, &qmp, NULL) || !is_ours(charge, qmp) || qemu_run_state(qmp, state, NULL))
+        strcpy(state, "not known"); /* it did not answer */
+    qmp_close(qmp);
+    return state;
+}
+
 static void read_on(const struct charge *charge)
 {
+    static const char *const ends[] = {[QEMU_PAUSED] = "its guest is paused for good",
+                                       [QEMU_KILLED] = "it was killed, as its guest did not stop",
+                                       [QEMU_HAD_ENDED] = "it has ended"};
+    enum qemu_stopped stopped = QEMU_PAUSED;
     struct tern_error error = {0};
+    char state[32];
+    int r;
 
     syslog(LOG_DAEMON | LOG_WARNING, "tern was killed; QEMU at %s: its guardian reads the rest of the guest's image",
            charge->qmp_path);
-    if (finish_load(&charge->lent, &charge->process, charge->qmp_path, &charge->files, &error))
-        syslog(LOG_DAEMON | LOG_ERR, "QEMU at %s: its guest is stopped for good: %s", charge->qmp_path, error.message);
+    r = finish_load(&charge->lent, &charge->process, charge->qmp_path, &charge->files, warn, &stopped, &error);
+    if (r && charge->lent.all_there)
+        syslog(LOG_DAEMON | LOG_WARNING, "QEMU at %s: %s", charge->qmp_path, error.message);
+    else if (r)
+        syslog(LOG_DAEMON | LOG_ERR, "QEMU at %s: %s: %s%s%s", charge->qmp_path, ends[stopped], error.message,
+               *error.hint ? "; " : "", error.hint);
     else
-        syslog(LOG_DAEMON | LOG_WARNING, "QEMU at %s: all of its guest's memory is there", charge->qmp_path);
+        syslog(LOG_DAEMON | LOG_WARNING, "QEMU at %s: all of its guest's memory is there; QEMU says that it is %s",
+               charge->qmp_path, ask_run_state(charge, state));
 }
 
 /* Of a guest that runs nothing is in doubt: it was not given away yet, or is here already. */
@@ -194,12 +237,14 @@ static void act(const struct charge *charge)
     uint64_t deadline_ns = clock_after_ms(GUARDIAN_MS);
     struct tern_error error = {0};
 
-    for (;;) {
+    while (!has_ended(charge)) {
         struct qmp *qmp = NULL;
         int r = qmp_connect(charge->qmp_path, clock_left_ms(deadline_ns), &qmp, &error);
 
-        if (r == -ENOENT || r == -ECONNREFUSED)
-            return; /* QEMU has ended */
+        if (r == -ENOENT || r == -ECONNREFUSED || has_ended(charge) || (!r && !is_ours(charge, qmp))) {
+            qmp_close(qmp);
+            return; /* QEMU has ended, whoever has its socket's path now */
+        }
         if (!r)
             r = put_back(qmp, charge, &error);
         qmp_close(qmp);
@@ -211,19 +256,20 @@ static void act(const struct charge *charge)
             break;
         poll(NULL, 0, RETRY_MS);
     }
-    syslog(LOG_DAEMON | LOG_ERR, "tern was killed; QEMU at %s: cannot put back %s: %s", charge->qmp_path, what,
-           error.message);
+    if (!has_ended(charge))
+        syslog(LOG_DAEMON | LOG_ERR, "tern was killed; QEMU at %s: cannot put back %s: %s", charge->qmp_path, what,
+               error.message);
 }
 
 static void guardian_main(const char *qmp_path, int fd) __attribute__((noreturn));
 static void guardian_main(const char *qmp_path, int fd)
 {
-    struct charge charge = {.qmp_path = qmp_path};
+    struct charge charge = {.qmp_path = qmp_path, .process = {.folder = -1, .pidfd = -1}};
     char control[sizeof(QEMU_CONTROL_SUFFIX) + 256];
 
     detach(fd);
     serve(&charge);
-    if (charge.lends)
+    if (charge.lends && !charge.is_gone)
         read_on(&charge);
     if (charge.head.duty != GUARDIAN_NONE)
         act(&charge);
@@ -307,7 +353,7 @@ static int silent(const struct guardian *guardian, int code, struct tern_error *
 int guardian_charge(struct guardian *guardian, enum guardian_duty duty, bool was_running,
                     const struct qemu_settings *settings, struct tern_error *error)
 {
-    struct order_head head = {(int32_t)duty, was_running};
+    struct order_head head = {(int32_t)duty, was_running, guardian ? guardian->qemu : 0};
     struct json_object *object;
     const char *text = "";
     char packet[ORDER_BYTES];
@@ -332,10 +378,16 @@ int guardian_charge(struct guardian *guardian, enum guardian_duty duty, bool was
     return r ? silent(guardian, r, error) : 0;
 }
 
+void guardian_watch(struct guardian *guardian, pid_t qemu)
+{
+    if (guardian)
+        guardian->qemu = qemu;
+}
+
 int guardian_lend(struct guardian *guardian, const struct lent_ram *lent, const struct lent_files *files,
                   struct tern_error *error)
 {
-    struct order_head head = {LENDS, false};
+    struct order_head head = {LENDS, false, guardian ? guardian->qemu : 0};
     char packet[sizeof(head) + sizeof(*lent)];
     int r;
 

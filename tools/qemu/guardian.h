@@ -18,6 +18,8 @@
  * less than the time after which a destination that has lost its source is in doubt: so it never runs a guest that an
  * operator may be resolving at the other side. What came of it is told to syslog.
  *
+ * It acts on the process that tern spoke with (guardian_watch) and on no other, whoever has the socket's path by then.
+ *
  * It is forked before tern has threads, holds no descriptor of tern's but its end of a socket pair, has a session of
  * its own, ignores every signal that can be, and keeps no terminal or pipe of tern's open. What kills whole control
  * groups kills it too. */
@@ -42,6 +44,9 @@ struct guardian;
 /* guardian_create: fork it, without a duty. qmp_path: copied; relative to the present folder */
 int guardian_create(const char *qmp_path, struct guardian **out, struct tern_error *error);
 
+/* guardian_watch: the process whose guest it is; told with the next order, when that is surely QEMU. NULL: nothing */
+void guardian_watch(struct guardian *guardian, pid_t qemu);
+
 /* guardian_charge: on return that is its duty. A NULL guardian has none.
  * was_running  the guest ran before
  * settings     what to put back; may be NULL with GUARDIAN_NONE
@@ -57,8 +62,7 @@ int guardian_lend(struct guardian *guardian, const struct lent_ram *lent, const 
                   struct tern_error *error);
 
 /* guardian_destroy: without a duty it is ended and waited for; one that still has one, or RAM to read into, is left
- * alone with it. tern's
- * own QMP connection is closed by then. Takes NULL. */
+ * alone with it. tern's own QMP connection is closed by then. Takes NULL. */
 void guardian_destroy(struct guardian *guardian);
 
 #endif

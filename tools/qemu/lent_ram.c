@@ -17,7 +17,7 @@
 
 static void describe(const struct guest_ram *ram, struct lent_ram *out)
 {
-    *out = (struct lent_ram){.pid = ram->process.pid, .theirs = -1, .n_regions = ram->n_regions};
+    *out = (struct lent_ram){.theirs = -1, .n_regions = ram->n_regions};
     for (uint32_t i = 0; i < ram->n_regions; i++) {
         const struct tern_region *region = &ram->regions[i];
 

@@ -15,7 +15,6 @@
 
 /* Plain numbers, so that they can be told to another process. */
 struct lent_ram {
-    pid_t pid;      /* QEMU's */
     int theirs;     /* QEMU's own number of its userfaultfd */
     bool all_there; /* what is left to do is lent_ram_end */
     uint32_t n_regions;

@@ -63,6 +63,16 @@ void process_close(struct process *process)
     process->folder = process->pidfd = -1;
 }
 
+/* Alive after it was asked: so its number was nobody else's. */
+bool process_is_peer(const struct process *process, int socket)
+{
+    struct ucred peer = {0};
+    socklen_t length = sizeof(peer);
+
+    return !getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) && peer.pid == process->pid &&
+           !process_has_ended(process, 0);
+}
+
 bool process_has_ended(const struct process *process, int timeout_ms)
 {
     struct pollfd p = {.fd = process->pidfd, .events = POLLIN};

@@ -26,6 +26,8 @@ int process_of_peer(int socket, struct process *out, struct tern_error *error);
 /* Takes {.folder = -1, .pidfd = -1}. */
 void process_close(struct process *process);
 
+/* process_is_peer: is it the process at the other end of this unix socket, and alive? */
+bool process_is_peer(const struct process *process, int socket);
 /* process_has_ended: at the latest after that time. */
 bool process_has_ended(const struct process *process, int timeout_ms);
 

@@ -397,6 +397,8 @@ int qemu_vm_open(const char *qmp_path, enum tern_side side, bool pinned, struct 
     if (!r)
         r = guest_ram_open(vm->qmp, &vm->ram, error);
     if (!r)
+        guardian_watch(vm->guardian, vm->ram->process.pid);
+    if (!r)
         r = lent_ram_refuse(&vm->ram->process, error);
     if (!r)
         r = side == TERN_SIDE_DESTINATION ? guest_ram_clear(vm->ram, error) : check_source(vm, pinned, error);
