@@ -5,11 +5,13 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -269,11 +271,12 @@ static void die_resuming(enum deed deed)
 static bool is_lent(void)
 {
     struct process process;
-    bool lent;
+    int lent;
 
     cr_assert_eq(process_open(bench.b.qemu.pid, &process, NULL), 0);
-    lent = lent_ram_stands(&process);
+    lent = lent_ram_stands(&process, NULL);
     process_close(&process);
+    cr_assert_geq(lent, 0);
     return lent;
 }
 
@@ -487,6 +490,32 @@ Test(qemu_lazy, what_somebody_else_put_there_is_not_taken_for_read, .timeout = 9
     end();
 }
 
+static void unregister(const struct lent_ram *lent, int uffd)
+{
+    for (uint32_t i = 0; i < lent->n_regions; i++) {
+        struct uffdio_range range = {lent->regions[i].address, lent->regions[i].length_bytes};
+
+        cr_assert_eq(ioctl(uffd, UFFDIO_UNREGISTER, &range), 0);
+    }
+}
+
+/* Another user does not take what it may not see for none. */
+static void expect_unseen(void)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (!pid) {
+        struct process process;
+
+        if (setresuid(65534, 65534, 65534) || process_open(bench.b.qemu.pid, &process, NULL))
+            _exit(1);
+        _exit(lent_ram_stands(&process, NULL) == -EACCES ? 0 : 2);
+    }
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert_eq(status, 0, "%x", (unsigned)status);
+}
+
 /* The guardian does, where tern was killed in the middle of it. */
 Test(qemu_lazy, ending_it_twice_is_harmless, .timeout = 60)
 {
@@ -501,6 +530,10 @@ Test(qemu_lazy, ending_it_twice_is_harmless, .timeout = 60)
     ram = qemu_vm_ram(bench.b.vm);
     cr_assert_eq(lent_ram_begin(ram, &lent, &uffd, &error), 0, "%s", error.message);
     cr_assert(is_lent());
+    expect_unseen();
+    unregister(&lent, uffd);
+    cr_assert_not(is_lent(), "a descriptor that was left counts as memory that is missing");
+    cr_assert_eq(lent_ram_refuse(&ram->process, &error), 0, "%s", error.message);
     cr_assert_eq(lent_ram_end(&ram->process, &lent, uffd, &error), 0, "%s", error.message);
     cr_assert_not(is_lent());
     lent.all_there = true;

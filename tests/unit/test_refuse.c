@@ -5,6 +5,7 @@
 
 #include "tests/unit/qmp_server.h"
 #include "tools/qemu/facts_disks.h"
+#include "tools/qemu/lending.h"
 #include "tools/qemu/refuse.h"
 
 #define MIB (1ull << 20)
@@ -153,6 +154,26 @@ Test(refuse, a_balloon_whose_discards_are_not_seen, .timeout = 10)
     cr_assert_eq(qemu_refuse_discards(&facts, "m0", &error), -ENOTSUP);
     cr_assert(strstr(error.message, "device 'nic' can give back pages of 'm0', a memfd"), "%s", error.message);
     cr_assert(strstr(error.hint, "--transport tcp"), "%s", error.hint);
+}
+
+Test(refuse, kernels_that_would_not_wait_for_memory, .timeout = 10)
+{
+    static const struct tern_region regions[2] = {{.name = "ram0"}, {.name = "ram1"}};
+    struct soft_dirty_facts facts = {.huge_region = UINT32_MAX};
+
+    cr_assert_eq(lending_refuse_kernel("6.1.0-18-amd64", &facts, regions, &error), 0);
+    facts.huge_region = 1;
+    cr_assert_eq(lending_refuse_kernel("6.3.9", &facts, regions, &error), -EOPNOTSUPP);
+    cr_assert(strstr(error.message, "RAM 'ram1' may become huge pages"), "%s", error.message);
+    cr_assert_eq(lending_refuse_kernel("6.4.0", &facts, regions, &error), 0);
+    cr_assert_eq(lending_refuse_kernel("6.12.1", &facts, regions, &error), 0);
+    cr_assert_eq(lending_refuse_kernel("7.0-rc1", &facts, regions, &error), 0);
+    cr_assert_eq(lending_refuse_kernel("5.15.0", &facts, regions, &error), -EOPNOTSUPP);
+    facts.huge_region = UINT32_MAX;
+    strcpy(facts.kernel_writer, "/dev/vhost-net");
+    cr_assert_eq(lending_refuse_kernel("6.1.0", &facts, regions, &error), -EOPNOTSUPP);
+    cr_assert(strstr(error.message, "/dev/vhost-net"), "%s", error.message);
+    cr_assert_eq(lending_refuse_kernel("6.4.1", &facts, regions, &error), 0);
 }
 
 /* Of a QEMU that waits for its guest, too. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "tools/qemu/lent_ram.h"
@@ -19,7 +20,46 @@ struct lending {
     blkcnt_t n_blocks; /* of RAM that were there last time */
 };
 
-static int check(struct qmp *qmp, struct tern_error *error)
+/* source: Linux 6.4, mm/khugepaged.c (collapse_file looks for a userfaultfd), kernel/vhost_task.c */
+static bool is_before_6_4(const char *release)
+{
+    int major = 0, minor = 0;
+
+    return sscanf(release, "%d.%d", &major, &minor) != 2 || major < 6 || (major == 6 && minor < 4);
+}
+
+int lending_refuse_kernel(const char *release, const struct soft_dirty_facts *facts, const struct tern_region *regions,
+                          struct tern_error *error)
+{
+    if (!is_before_6_4(release))
+        return 0;
+    if (facts->huge_region != UINT32_MAX)
+        return error_set(error, -EOPNOTSUPP, "set shmem_enabled or the mount's huge= to never",
+                         "the guest's RAM '%s' may become huge pages by itself, and before Linux 6.4 the kernel would "
+                         "fill what is missing with zeros",
+                         regions[facts->huge_region].name);
+    if (*facts->kernel_writer)
+        return error_set(error, -EOPNOTSUPP, "use a network without vhost=on",
+                         "QEMU has %s open, whose kernel thread cannot be ended before Linux 6.4 while it waits for "
+                         "memory",
+                         facts->kernel_writer);
+    return 0;
+}
+
+static int check_kernel(const struct guest_ram *ram, struct tern_error *error)
+{
+    struct soft_dirty_facts facts;
+    struct utsname name = {0};
+    int r;
+
+    uname(&name);
+    if (!is_before_6_4(name.release)) /* smaps takes the kernel its time */
+        return 0;
+    r = soft_dirty_facts_read(ram, &facts, error);
+    return r ? r : lending_refuse_kernel(name.release, &facts, ram->regions, error);
+}
+
+static int check(struct qmp *qmp, const struct guest_ram *ram, struct tern_error *error)
 {
     struct qemu_facts *facts = calloc(1, sizeof(*facts));
     int r;
@@ -30,7 +70,7 @@ static int check(struct qmp *qmp, struct tern_error *error)
     if (!r)
         r = qemu_refuse_lending(facts, error);
     free(facts);
-    return r;
+    return r ? r : check_kernel(ram, error);
 }
 
 /* It is QEMU's own again, and ours. */
@@ -68,7 +108,7 @@ int lending_begin(struct qmp *qmp, const struct guest_ram *ram, struct guardian 
                   struct tern_lent_memory *memory, struct lending **out, struct tern_error *error)
 {
     struct lending *lending;
-    int r = check(qmp, error);
+    int r = check(qmp, ram, error);
 
     if (r)
         return r;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -48,6 +49,7 @@ static int enlist(const struct lent_ram *lent, int uffd, struct tern_error *erro
 
 int lent_ram_begin(const struct guest_ram *ram, struct lent_ram *out, int *uffd_out, struct tern_error *error)
 {
+    struct tern_error late = {0};
     int uffd = -1, r;
 
     for (uint32_t i = 0; i < ram->n_regions; i++)
@@ -62,7 +64,8 @@ int lent_ram_begin(const struct guest_ram *ram, struct lent_ram *out, int *uffd_
         *uffd_out = uffd;
         return 0;
     }
-    lent_ram_end(&ram->process, out, uffd, NULL);
+    if (lent_ram_end(&ram->process, out, uffd, &late) && error)
+        snprintf(error->hint, sizeof(error->hint), "%.*s", (int)sizeof(error->hint) - 1, late.message);
     close(uffd);
     return r;
 }
@@ -109,32 +112,65 @@ int lent_ram_end(const struct process *process, const struct lent_ram *lent, int
     for (int i = 0; i < CLOSE_TRIES && r == -ETIMEDOUT; i++)
         r = inject_close(process, lent->theirs, error);
     if (r)
-        error_prefix(error,
-                     "all is there, but QEMU has kept a userfaultfd, and tern will think that a part is missing");
+        error_prefix(error, "QEMU has kept a userfaultfd, which does no harm");
     return r;
 }
 
-/* QEMU itself has one only while it migrates. */
-bool lent_ram_stands(const struct process *process)
+/* returns  1, 0, or -errno */
+static int has_userfaultfd(const struct process *process)
 {
-    int folder = openat(process->folder, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int folder = openat(process->folder, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = folder < 0 ? -errno : 0;
     DIR *list = folder < 0 ? NULL : fdopendir(folder);
     struct dirent *entry;
-    bool found = false;
 
-    if (!list && folder >= 0)
+    if (!list && folder >= 0) {
+        r = -ENOMEM;
         close(folder);
-    while (list && !found && (entry = readdir(list)))
-        found = is_userfaultfd(dirfd(list), entry->d_name);
+    }
+    while (list && !r && (entry = readdir(list)))
+        r = is_userfaultfd(dirfd(list), entry->d_name);
     if (list)
         closedir(list);
-    return found;
+    return r;
+}
+
+bool lent_ram_is_registered(const char *smaps)
+{
+    for (const char *line = smaps; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        const char *flag = strncmp(line, "VmFlags:", 8) ? NULL : strstr(line, " um"), *end = strchrnul(line, '\n');
+
+        if (flag && flag < end && (flag[3] == ' ' || flag[3] == '\n' || !flag[3]))
+            return true;
+    }
+    return false;
+}
+
+/* QEMU itself has one only while it migrates. smaps takes the kernel its time: only where there is one. */
+int lent_ram_stands(const struct process *process, struct tern_error *error)
+{
+    int r = has_userfaultfd(process);
+    char *smaps;
+
+    if (r < 0)
+        return error_set(error, r, "run tern as root, or as QEMU's user",
+                         "cannot see whether all memory of process %d has been read from its image: %s",
+                         (int)process->pid, strerror(-r));
+    if (!r)
+        return 0;
+    r = process_read(process, "smaps", &smaps, error);
+    if (r)
+        return r;
+    r = lent_ram_is_registered(smaps);
+    free(smaps);
+    return r;
 }
 
 int lent_ram_refuse(const struct process *process, struct tern_error *error)
 {
-    if (!lent_ram_stands(process))
-        return 0;
+    int r = lent_ram_stands(process, error);
+
+    if (r <= 0)
+        return r;
     return error_set(error, -EBUSY, "wait for it; if no tern process reads it any more, this QEMU can only be ended",
                      "a part of the guest's memory has not been read from its image");
 }

@@ -32,17 +32,22 @@ struct lent_files {
 
 /* lent_ram_begin: make and register it; nothing is emptied yet.
  * uffd_out     the caller's
- * errors       nothing has changed. -EOPNOTSUP it is in huge pages; those of inject_kept_userfaultfd */
+ * errors       the memory is as it was; where QEMU has kept a descriptor, which does no harm, the hint says so.
+ *              -EOPNOTSUPP it is in huge pages; those of inject_kept_userfaultfd */
 int lent_ram_begin(const struct guest_ram *ram, struct lent_ram *out, int *uffd_out, struct tern_error *error);
 /* lent_ram_empty: on return every page is missing. */
 int lent_ram_empty(const struct guest_ram *ram, struct tern_error *error);
 /* lent_ram_end: all is there: it is memory as other memory again, and QEMU keeps no descriptor. uffd stays the
- * caller's. errors   what waits no longer waits, but QEMU has kept its descriptor */
+ * caller's. errors   all is as said, but QEMU has kept its descriptor, which does no harm */
 int lent_ram_end(const struct process *process, const struct lent_ram *lent, int uffd, struct tern_error *error);
 
-/* lent_ram_stands: does a part of this QEMU's RAM wait for being read? */
-bool lent_ram_stands(const struct process *process);
-/* lent_ram_refuse: -EBUSY if so. */
+/* lent_ram_stands: does a part of this QEMU's RAM wait for being read? A userfaultfd that QEMU was left, and with which
+ * nothing is registered any more, is none.
+ * returns  1, 0, or -errno: that cannot be seen (-EACCES: of another user) */
+int lent_ram_stands(const struct process *process, struct tern_error *error);
+/* lent_ram_is_registered: from the text of /proc/PID/smaps, is any memory registered for missing pages? */
+bool lent_ram_is_registered(const char *smaps);
+/* lent_ram_refuse: -EBUSY if so, -errno if that cannot be seen. */
 int lent_ram_refuse(const struct process *process, struct tern_error *error);
 
 #endif

@@ -24,7 +24,8 @@ struct standing {
     struct qmp *qmp;
     char run_state[32];
     bool doubt;
-    bool lent; /* not all of its memory was read from its image */
+    int lent; /* 1: not all of its memory was read from its image; -errno: that cannot be seen, for that reason: */
+    struct tern_error unseen;
 };
 
 /* ask: what the tern that migrates this QEMU answers.
@@ -42,17 +43,17 @@ static int ask(const struct cli_values *values, const char *command, struct json
     return r;
 }
 
-/* Where its process cannot be looked at, no tern can have lent its memory. */
-static bool is_lent(const struct qmp *qmp)
+/* A QEMU in another PID namespace was lent by a tern that sees it: what is missing there is waited for all the same. */
+static int is_lent(const struct qmp *qmp, struct tern_error *error)
 {
     struct process process;
-    bool lent;
+    int r = process_of_peer(qmp_fd(qmp), &process, error);
 
-    if (process_of_peer(qmp_fd(qmp), &process, NULL))
-        return false;
-    lent = lent_ram_stands(&process);
+    if (r)
+        return r == -ESRCH ? 0 : r;
+    r = lent_ram_stands(&process, error);
     process_close(&process);
-    return lent;
+    return r;
 }
 
 static int look(const struct cli_values *values, struct standing *standing, struct tern_error *error)
@@ -64,7 +65,7 @@ static int look(const struct cli_values *values, struct standing *standing, stru
     if (!r)
         r = doubt_stands(standing->qmp, standing->run_state, &standing->doubt, error);
     if (!r)
-        standing->lent = is_lent(standing->qmp);
+        standing->lent = is_lent(standing->qmp, &standing->unseen);
     return r;
 }
 
@@ -76,6 +77,11 @@ static const char *state_name(const struct standing *standing)
     if (!strcmp(state, "running"))
         return "active";
     return !strcmp(state, "inmigrate") || (!strcmp(state, "postmigrate") && !standing->doubt) ? "inactive" : "paused";
+}
+
+static const char *waiting_of(const struct standing *standing)
+{
+    return standing->lent > 0 ? "for memory that was not read from its image" : standing->unseen.message;
 }
 
 static struct json_object *done_of(const char *state)
@@ -107,8 +113,8 @@ int qemu_status(const struct cli_values *values, struct json_object **done_out, 
         return r;
     done = done_of(state_name(&standing));
     json_object_object_add(done, "in_doubt", json_object_new_boolean(standing.doubt));
-    if (standing.lent)
-        json_object_object_add(done, "waiting", json_object_new_string("for memory that was not read from its image"));
+    if (standing.lent > 0 || (standing.lent < 0 && strcmp(standing.run_state, "running")))
+        json_object_object_add(done, "waiting", json_object_new_string(waiting_of(&standing)));
     json_object_object_add(done, "qemu", json_object_new_string(standing.run_state));
     json_object_object_add(done, "qemu_migration", json_object_new_string(migration));
     *done_out = done;
@@ -136,8 +142,13 @@ static int do_pause(const struct cli_values *values, struct standing *standing, 
     return r ? r : qmp_command(standing->qmp, "stop", NULL, QMP_TIMEOUT_MS, NULL, error);
 }
 
-static int refuse_lent(struct tern_error *error)
+static int refuse_lent(const struct standing *standing, struct tern_error *error)
 {
+    if (standing->lent < 0) {
+        *error = standing->unseen;
+        error_prefix(error, "cannot continue");
+        return standing->lent;
+    }
     return error_set(error, -EBUSY, "wait for it; if no tern process reads it any more, this QEMU can only be ended",
                      "cannot continue: not all of the guest's memory was read from its image");
 }
@@ -158,7 +169,7 @@ static int refuse_cont(const struct standing *standing, struct tern_error *error
     if (!strcmp(state, "finish-migrate"))
         return error_set(error, -EBUSY, "wait for its end", "cannot continue: QEMU is migrating the guest");
     if (standing->lent)
-        return refuse_lent(error);
+        return refuse_lent(standing, error);
     return refuse_doubt(standing, "continue", error);
 }
 
@@ -202,7 +213,7 @@ static int do_resolve(const struct cli_values *values, struct standing *standing
     if (values->owner == CLI_OWNER_THERE)
         return qmp_quit(standing->qmp, error);
     if (standing->lent)
-        return refuse_lent(error);
+        return refuse_lent(standing, error);
     r = let_run(standing, error);
     if (r)
         return r;
