@@ -274,11 +274,12 @@ static int activate(struct tern_resume *resume, struct tern_error *error)
     return resume->lazy ? image_lazy_fill(resume->lazy, turn, resume, error) : 0;
 }
 
-/* The guest was written to its disks since: no other image goes with them. */
+/* The guest may have written its disks: no image goes with them any more. */
 static void explain_late(const struct tern_resume *resume, int code, struct tern_error *error)
 {
-    static const char hint[] = "its disks have been written since: an image, or a copy of one, fits only disks as they "
-                               "were when it was made";
+    static const char hint[] =
+        "its disks may have been written since: an image, or a copy of one, fits only disks as they "
+        "were when it was made";
 
     if (resume->runs && code != -ESRCH && code != -ECANCELED)
         snprintf(error->hint, sizeof(error->hint), "%s", hint);

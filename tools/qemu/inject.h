@@ -4,7 +4,7 @@
  * stopped or in the middle of it.
  * errors   of all: -EPERM not allowed to trace it; -ESRCH it has ended; -ETIMEDOUT it cannot be stopped; -ENOSYS it is
  *          forbidden userfaultfd. Its registers and signal mask are then as they were
- * blocks   at most 3 s */
+ * blocks   at most 7 s, where the thread does not stop */
 #ifndef TOOLS_QEMU_INJECT_H
 #define TOOLS_QEMU_INJECT_H
 

@@ -65,9 +65,11 @@ static const char *doing(const struct qemu_job *job)
 
 static int refuse(struct qemu_job *job, uint64_t client, struct tern_error *error)
 {
+    bool too_late = qemu_job_runs_resumed(job); /* to cancel it */
+
     (void)client;
-    return error_set(error, -EBUSY, "wait for its end, or 'tern cancel' it", "the guest is being %s (%s)", doing(job),
-                     state_name(job));
+    return error_set(error, -EBUSY, too_late ? "wait for its end" : "wait for its end, or 'tern cancel' it",
+                     "the guest is being %s (%s)", doing(job), state_name(job));
 }
 
 /* clang-format off */
