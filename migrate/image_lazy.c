@@ -12,11 +12,11 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "migrate/image_load.h"
+#include "migrate/image_notes.h"
 #include "transport/error.h"
 
 #define NO_MEMORY_PAUSE_MS 100
@@ -303,36 +303,6 @@ static int register_regions(struct image_lazy *lazy, struct tern_error *error)
     return 0;
 }
 
-int image_lazy_notes(const struct image *image, int *fd_out, struct tern_error *error)
-{
-    int fd = memfd_create("tern notes", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
-
-    if (!r)
-        r = -posix_fallocate(fd, 0, (off_t)image->n_groups); /* no write to it is to find the host out of memory */
-    if (!r) {
-        *fd_out = fd;
-        return 0;
-    }
-    if (fd >= 0)
-        close(fd);
-    return error_set(error, r, NULL, "no memory for notes of what is read: %s", strerror(-r));
-}
-
-static int open_notes(struct image_lazy *lazy, struct tern_error *error)
-{
-    uint64_t n = lazy->image->n_groups;
-    int fd = lazy->lent ? lazy->lent->notes_fd : -1;
-    struct stat found;
-
-    if (lazy->lent && (fstat(fd, &found) || (uint64_t)found.st_size < n))
-        return error_set(error, -EINVAL, NULL, "the notes of what was read are not of this image");
-    lazy->notes = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | (lazy->lent ? 0 : MAP_ANONYMOUS), fd, 0);
-    if (lazy->notes != MAP_FAILED)
-        return 0;
-    lazy->notes = NULL;
-    return error_set(error, -errno, NULL, "cannot map the notes of what is read: %s", strerror(errno));
-}
-
 /* What a process that has ended had heard of and not answered is asked again. */
 static void take_lent(struct image_lazy *lazy)
 {
@@ -369,7 +339,7 @@ static int start(struct image_lazy *lazy, struct tern_error *error)
         lazy->left_groups += !zero;
     }
     if (!r)
-        r = open_notes(lazy, error);
+        r = image_notes_map(lazy->lent ? lazy->lent->notes_fd : -1, lazy->image->n_groups, &lazy->notes, error);
     if (!r && lazy->lent)
         take_lent(lazy);
     else if (!r)
@@ -449,7 +419,7 @@ void image_lazy_stop(struct image_lazy *lazy)
     if (lazy->buffers != MAP_FAILED)
         munmap(lazy->buffers, (IMAGE_LOAD_SLOTS + 1) * IMAGE_GROUP_BYTES);
     if (lazy->notes)
-        munmap(lazy->notes, lazy->image->n_groups);
+        munmap((void *)lazy->notes, lazy->image->n_groups);
     free(lazy->states);
     pthread_mutex_destroy(&lazy->lock);
     free(lazy);

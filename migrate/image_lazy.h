@@ -33,9 +33,6 @@ int image_lazy_fill(struct image_lazy *lazy, int (*turn)(void *opaque, uint64_t 
  * returns  its code; 0: nothing did, *error is as it was */
 int image_lazy_noted(struct image_lazy *lazy, struct tern_error *error);
 
-/* image_lazy_notes: a file in memory for the notes of who reads this image (tern_lent_memory.notes_fd), the caller's */
-int image_lazy_notes(const struct image *image, int *fd_out, struct tern_error *error);
-
 /* image_lazy_stop: touching what is missing faults from now on (PROT_NONE), as it would read as zeros: after a fill
  * that has failed the guest must not run any more. Lent memory is left as it is. Takes NULL. */
 void image_lazy_stop(struct image_lazy *lazy);

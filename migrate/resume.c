@@ -10,6 +10,7 @@
 #include "migrate/events.h"
 #include "migrate/image_lazy.h"
 #include "migrate/image_load.h"
+#include "migrate/image_notes.h"
 #include "migrate/vm.h"
 #include "transport/clock.h"
 #include "transport/error.h"
@@ -198,7 +199,7 @@ static int begin_lazily(struct tern_resume *resume, struct tern_error *error)
 {
     bool of_other = resume->vm->lend_memory != NULL;
     struct tern_error late = {0};
-    int r = of_other ? image_lazy_notes(&resume->image, &resume->own_notes, error) : 0;
+    int r = of_other ? image_notes_create(resume->image.n_groups, &resume->own_notes, error) : 0;
 
     if (of_other && !r) {
         resume->lent.notes_fd = resume->own_notes;
