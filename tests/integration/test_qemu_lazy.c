@@ -414,6 +414,20 @@ Test(qemu_lazy, a_damaged_part_stops_the_guest_and_is_named, .timeout = 90)
     end();
 }
 
+Test(qemu_lazy, the_command_says_how_the_guest_was_stopped, .timeout = 90)
+{
+    char from[160];
+
+    start(100);
+    damage(DAMAGED + 12345);
+    snprintf(from, sizeof(from), "--json --from %s", bench.image);
+    expect_said("resume", from, 1, "\"state\":\"paused\"");
+    cr_assert(qemu_side_said(&bench.b, "resume", "the guest ran and is stopped for good: section 'ram'"));
+    cr_assert(qemu_side_said(&bench.b, "resume", "its disks may have been written since"));
+    qemu_side_expect(&bench.b, "paused", "damaged");
+    end();
+}
+
 /* A CPU that waits for what cannot come does not stop: then QEMU is ended. */
 Test(qemu_lazy, a_guest_that_meets_the_damage_goes_no_further, .timeout = 90)
 {
@@ -594,6 +608,25 @@ Test(qemu_lazy, huge_pages_are_not_lent, .timeout = 10)
 
     cr_assert_eq(lent_ram_begin(&ram, &lent, &uffd, &error), -EOPNOTSUPP);
     cr_assert_str_eq(error.message, "the guest's RAM 'ram0' is in huge pages");
+}
+
+Test(qemu_lazy, who_lends_must_be_able_to_pause, .timeout = 10)
+{
+    static uint8_t page[4096] __attribute__((aligned(4096)));
+    struct tern_region region = {.name = "ram0", .base = page, .length_bytes = 4096, .page_bytes = 4096, .file_fd = -1};
+    struct tern_vm vm = {.struct_bytes = sizeof(vm),
+                         .kind = "test",
+                         .regions = &region,
+                         .n_regions = 1,
+                         .resume = resume_and_act,
+                         .load_state = act_and_load,
+                         .lend_memory = act_and_lend};
+    struct tern_options options;
+    struct tern_error error = {0};
+
+    tern_options_init(&options);
+    cr_assert_eq(tern_resume_create(&vm, "/nowhere", &options, &bench.session, &error), -EINVAL);
+    cr_assert(strstr(error.message, "pause is not"), "%s", error.message);
 }
 
 /* As a QEMU under its own user's name is, where the kernel keeps userfaultfd for the privileged. */

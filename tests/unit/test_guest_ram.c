@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tools/qemu/lent_ram.h"
 #include "tools/qemu/process.h"
 #include "tools/qemu/qmp.h"
 #include "tools/qemu/ram_layout.h"
@@ -242,4 +243,14 @@ Test(process, the_other_end_of_a_socket_is_this_process, .timeout = 10)
     cr_assert_eq(process_open(INT32_MAX, &process, &error), -ESRCH);
     close(fds[0]);
     close(fds[1]);
+}
+
+Test(lent_ram, is_what_is_registered_for_missing_pages, .timeout = 10)
+{
+    cr_assert(lent_ram_is_registered("7f00-7f10 rw-s\nVmFlags: rd wr sh um\n"));
+    cr_assert(lent_ram_is_registered("VmFlags: rd wr\nVmFlags: rd um sd \nRss: 0\n"));
+    cr_assert(lent_ram_is_registered("VmFlags: um"));
+    cr_assert_not(lent_ram_is_registered("VmFlags: rd wr uw sd \n"), "written to, not missing");
+    cr_assert_not(lent_ram_is_registered("VmFlags: rd\n7f00-7f10 rw-s /a um b\n"));
+    cr_assert_not(lent_ram_is_registered(""));
 }
