@@ -12,6 +12,13 @@
 
 #define STEP_WAIT_MS 20000
 
+const struct process_guest_config suspended_busy = {.memory_bytes = 64 << 20,
+                                                    .high_bytes = 16 << 20,
+                                                    .random_bytes = 24 << 20,
+                                                    .working_set_bytes = 4 << 20,
+                                                    .dirty_pages_ps = 2000,
+                                                    .seed = 11};
+
 static void on_event(void *opaque, const struct tern_event *event)
 {
     struct suspended *suspended = opaque;

@@ -23,6 +23,9 @@ struct suspended {
     void (*on_event)(struct suspended *suspended, const struct tern_event *event);
 };
 
+/* A guest that writes all the time: 64 MiB, of which 24 hold data. */
+extern const struct process_guest_config suspended_busy;
+
 /* A guest that runs, and a folder in `parent` (NULL: where there is a disk). Asserts. */
 void suspended_init(struct suspended *suspended, const struct process_guest_config *config, const char *parent);
 /* Removes the folder, with what a test has left in it. */

@@ -16,13 +16,6 @@
 
 #define MIB (1ull << 20)
 
-static const struct process_guest_config config = {.memory_bytes = 64 * MIB,
-                                                   .high_bytes = 16 * MIB,
-                                                   .random_bytes = 24 * MIB,
-                                                   .working_set_bytes = 4 * MIB,
-                                                   .dirty_pages_ps = 2000,
-                                                   .seed = 11};
-
 static void flip(const char *path, uint64_t offset)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -61,7 +54,7 @@ static int save_profile(void *opaque, void *buffer, size_t capacity_bytes, size_
 
 static void suspend_for_damage(struct suspended *s, struct tern_image *image)
 {
-    suspended_init(s, &config, NULL);
+    suspended_init(s, &suspended_busy, NULL);
     s->vm.save_profile = save_profile;
     s->blind = true; /* a process that looks at a damaged page ends */
     cr_assert_eq(suspended_suspend(s), 0, "%s", s->error.message);
@@ -170,7 +163,7 @@ static void resume_and_touch(const char *path)
     struct tern_result result = {.struct_bytes = sizeof(result)};
     struct tern_vm vm;
 
-    if (process_guest_create(&config, false, &guest, NULL))
+    if (process_guest_create(&suspended_busy, false, &guest, NULL))
         _exit(3);
     process_guest_describe(guest, &vm);
     vm.resume = touch_damage;
@@ -220,9 +213,9 @@ Test(resume_faults, what_was_not_read_is_never_zeros, .timeout = 60)
     struct suspended s;
     int ends[2];
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
-    cr_assert_eq(process_guest_create(&config, false, &s.back, &s.error), 0, "%s", s.error.message);
+    cr_assert_eq(process_guest_create(&suspended_busy, false, &s.back, &s.error), 0, "%s", s.error.message);
     process_guest_describe(s.back, &s.back_vm);
     s.on_event = cancel_resume;
     cr_assert_eq(tern_resume_create(&s.back_vm, s.path, &s.options, &to_stop, &s.error), 0, "%s", s.error.message);

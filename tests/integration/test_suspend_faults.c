@@ -22,15 +22,6 @@
 #include "tests/common/suspended.h"
 #include "transport/error.h"
 
-#define MIB (1ull << 20)
-
-static const struct process_guest_config config = {.memory_bytes = 64 * MIB,
-                                                   .high_bytes = 16 * MIB,
-                                                   .random_bytes = 24 * MIB,
-                                                   .working_set_bytes = 4 * MIB,
-                                                   .dirty_pages_ps = 2000,
-                                                   .seed = 11};
-
 static void expect_nothing(struct suspended *s, const char *name)
 {
     suspended_expect_stayed(s, name);
@@ -60,7 +51,7 @@ Test(suspend_faults, a_disk_that_is_full_in_pre_copy, .timeout = 60)
     struct suspended s;
 
     mount_small("size=8M");
-    suspended_init(&s, &config, "/mnt");
+    suspended_init(&s, &suspended_busy, "/mnt");
     cr_assert_eq(suspended_suspend(&s), -ENOSPC, "%d", s.error.code);
     cr_assert(strstr(s.error.message, s.path), "%s", s.error.message);
     cr_assert(strstr(s.error.hint, "free space"), "%s", s.error.hint);
@@ -89,7 +80,7 @@ Test(suspend_faults, a_disk_that_is_full_when_the_guest_has_stopped, .timeout = 
     struct suspended s;
 
     mount_small("size=40M");
-    suspended_init(&s, &config, "/mnt");
+    suspended_init(&s, &suspended_busy, "/mnt");
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message); /* there is room for one */
     cr_assert_eq(suspended_resume(&s, true), 0, "%s", s.error.message);
     suspended_swap(&s);
@@ -135,7 +126,7 @@ Test(suspend_faults, callbacks_that_fail, .timeout = 60)
     struct suspended s;
     struct tern_vm vm;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     vm = s.vm;
     for (int i = 0; i < 4; i++) {
         static const char *const names[] = {"prepare", "pause", "save_state", "commit"};
@@ -178,7 +169,7 @@ Test(suspend_faults, at_the_commit_only_the_head_is_missing, .timeout = 60)
     struct tern_image image = {.struct_bytes = sizeof(image)};
     struct suspended s;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     watched = &s;
     s.vm.commit = look_at_commit;
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
@@ -213,7 +204,7 @@ Test(suspend_faults, discards_are_inhibited, .timeout = 60)
 {
     struct suspended s;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     s.vm.inhibit_discards = inhibit;
     discards.code = -EBUSY;
     cr_assert_eq(suspended_suspend(&s), -EBUSY, "%s", s.error.message);
@@ -240,7 +231,7 @@ Test(suspend_faults, a_cancel, .timeout = 60)
 {
     struct suspended s;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     s.options.bandwidth_bps = 20000000; /* it would take ten seconds */
     s.on_event = cancel;
     cr_assert_eq(tern_suspend_create(&s.vm, s.path, &s.options, &to_cancel, &s.error), 0);
@@ -259,7 +250,7 @@ Test(suspend_faults, a_file_that_is_no_image_stays, .timeout = 60)
     char text[16] = "";
     int fd;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     fd = open(s.path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     cr_assert_eq(write(fd, "my only disk", 12), 12);
     cr_assert_eq(suspended_suspend(&s), -EEXIST, "%s", s.error.message);
@@ -276,7 +267,7 @@ Test(suspend_faults, two_at_once_are_refused_and_a_left_over_is_not, .timeout = 
     char path[128];
     int fd;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     snprintf(path, sizeof(path), "%s.partial", s.path);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     cr_assert_eq(ftruncate(fd, 9 << 20), 0); /* the head comes last */
@@ -296,7 +287,7 @@ Test(suspend_faults, a_partial_file_that_is_none_of_ours_stays, .timeout = 60)
     char path[128], text[16] = "";
     int fd;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     snprintf(path, sizeof(path), "%s.partial", s.path);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     cr_assert_eq(write(fd, "my download", 11), 11);
@@ -314,7 +305,7 @@ Test(suspend_faults, no_such_folder, .timeout = 60)
 {
     struct suspended s;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     strcpy(s.path + strlen(s.folder), "/no/image");
     cr_assert_eq(suspended_suspend(&s), -ENOENT, "%s", s.error.message);
     suspended_expect_stayed(&s, "no folder");
@@ -348,7 +339,7 @@ Test(suspend_faults, without_io_uring, .timeout = 60)
 {
     struct suspended s;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     forbid(SYS_io_uring_setup);
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
     cr_assert(strstr(s.warnings, "no io_uring"), "%s", s.warnings);
@@ -375,7 +366,7 @@ Test(suspend_faults, o_direct_that_reads_no_page, .timeout = 60)
     struct suspended s;
     struct image image;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
     install(filter, sizeof(filter) / sizeof(*filter));
     cr_assert_eq(image_open(s.path, &image, &s.error), 0, "%s", s.error.message);
@@ -403,7 +394,7 @@ Test(suspend_faults, io_uring_that_takes_nothing, .timeout = 60)
 {
     struct suspended s;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
     s.blind = true; /* a look would read all of it, by faults */
     forbid_submitting();
@@ -423,7 +414,7 @@ Test(suspend_faults, without_userfaultfd_it_is_read_first, .timeout = 60)
 {
     struct suspended s;
 
-    suspended_init(&s, &config, NULL);
+    suspended_init(&s, &suspended_busy, NULL);
     cr_assert_eq(suspended_suspend(&s), 0, "%s", s.error.message);
     forbid(SYS_userfaultfd);
     cr_assert_eq(suspended_resume(&s, false), 0, "%s", s.error.message);

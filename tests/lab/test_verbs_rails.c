@@ -182,6 +182,21 @@ Test(rails, what_a_lost_lane_left_in_its_slots_is_not_lost, .timeout = 60)
     ends_free(&ends);
 }
 
+/* A lane whose slots are all full, none given back, and nothing under way. */
+static struct verbs_lane *starve(struct ends *ends)
+{
+    struct tern_error error = {0};
+    struct verbs_lane *lane;
+
+    join(ends, LINK_REGISTER_RING);
+    verbs_slots_stop(ends->destination);
+    lane = &ends->source->lanes[LOST];
+    post(ends, LOST, 0, MIB);
+    cr_assert_eq(link_verbs.wait(ends->source, LOST, LINK_WAIT_DRAINED, 1000, &error), -ETIMEDOUT);
+    cr_assert(!lane->credits && lane->completed == lane->posted && lane->starved_ns);
+    return lane;
+}
+
 /* No slot is given back, and nobody tells: the lane is lost after a while, which the test does not wait for. */
 Test(rails, a_lane_that_gets_no_slot_back_is_lost, .timeout = 60)
 {
@@ -190,12 +205,7 @@ Test(rails, a_lane_that_gets_no_slot_back_is_lost, .timeout = 60)
     uint64_t unsent = 0;
     struct ends ends;
 
-    join(&ends, LINK_REGISTER_RING);
-    verbs_slots_stop(ends.destination);
-    lane = &ends.source->lanes[LOST];
-    post(&ends, LOST, 0, MIB);
-    cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, 1000, &error), -ETIMEDOUT);
-    cr_assert(!lane->credits && lane->completed == lane->posted && lane->starved_ns);
+    lane = starve(&ends);
     cr_assert_not(link_verbs.lost(ends.source, LOST, count, &unsent));
     lane->starved_ns -= VERBS_STARVED_NS;
     cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, 1000, &error), -ETIME);
@@ -212,15 +222,9 @@ Test(rails, a_lane_that_gets_no_slot_back_is_lost, .timeout = 60)
 Test(rails, a_lane_without_a_slot_ends_with_the_destination, .timeout = 60)
 {
     struct tern_error error = {0};
-    struct verbs_lane *lane;
     struct ends ends;
 
-    join(&ends, LINK_REGISTER_RING);
-    verbs_slots_stop(ends.destination);
-    lane = &ends.source->lanes[LOST];
-    post(&ends, LOST, 0, MIB);
-    cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, 1000, &error), -ETIMEDOUT);
-    cr_assert(!lane->credits && lane->completed == lane->posted);
+    starve(&ends);
     link_verbs.destination_teardown(ends.destination);
     for (uint32_t i = 0; i < 2; i++) {
         cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, WAIT_MS, &error), -ENOTCONN);
@@ -236,11 +240,7 @@ Test(rails, a_lane_that_gets_no_slot_back_is_not_slept_through, .timeout = 60)
     struct verbs_lane *lane;
     struct ends ends;
 
-    join(&ends, LINK_REGISTER_RING);
-    verbs_slots_stop(ends.destination);
-    lane = &ends.source->lanes[LOST];
-    post(&ends, LOST, 0, MIB);
-    cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, 1000, &error), -ETIMEDOUT);
+    lane = starve(&ends);
     lane->starved_ns = clock_now_ns() + NS_PER_S / 2 - VERBS_STARVED_NS;
     cr_assert_eq(link_verbs.wait(ends.source, LOST, LINK_WAIT_DRAINED, 10000, &error), -ETIME);
     ends_free(&ends);
